@@ -1,0 +1,37 @@
+"""The experiment contract: `run(*, ...) -> Dataset`, `plot(results) -> Figure`, `claims(results) -> list[Claim]`, `PRESETS`."""
+
+import importlib
+from types import ModuleType
+from typing import NamedTuple
+
+EXPERIMENTS = {"tms": "1-2 min on two cores"}
+"""Every experiment with what its default preset costs. The name is the module's, in `experiments`."""
+
+
+class Claim(NamedTuple):
+    """What a source reports beside what was measured. `holds` is None where the source asks and does not answer."""
+
+    text: str
+    source: str
+    expected: str
+    measured: str
+    holds: bool | None
+
+
+def find(name: str) -> ModuleType:
+    """The experiment's module. Raises ValueError with the list of names for an unknown one."""
+    if name not in EXPERIMENTS:
+        raise ValueError(f"unknown experiment {name!r}: write one of {', '.join(EXPERIMENTS)}")
+    return importlib.import_module(f"experiments.{name}")
+
+
+def question(module: ModuleType) -> str:
+    """The first line of an experiment's docstring."""
+    return (module.__doc__ or "").splitlines()[0]
+
+
+def at_least(least: int, **numbers: int) -> None:
+    """Raise ValueError for the first of the named settings that is smaller than `least`."""
+    for name, number in numbers.items():
+        if number < least:
+            raise ValueError(f"got {name}={number}: write --{name.replace('_', '-')} {least} or more")

@@ -1,0 +1,241 @@
+"""Does the learning coefficient mark, or even foretell, the moments at which a toy model of superposition changes its polygon?
+
+The dynamical phase transitions of Chen, Lau, Mendel, Wei and Murfet 2023 (arXiv 2310.06301): six features in two dimensions,
+x = mu e_j, SGD from a square. Training moves between k-gons; the loss falls and lambda-hat rises at each step, "opposing
+staircases". Three independent readings of the same checkpoints are held against each other: the loss, lambda-hat, and the
+polygon read off the weights.
+"""
+
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import xarray as xr
+from jaxtyping import Array, Key
+from matplotlib.figure import Figure
+
+from experiments import sweep
+from experiments.experiment import Claim, at_least
+from slt.diagnostics import verdict
+from slt.llc import LLC, estimate_llc
+from slt.phases import change_points
+from slt.samplers.sgld import sgld
+from toymodels.analysis.geometry import geometry, kgon, transitions
+from toymodels.models.autoencoder import Autoencoder
+from toymodels.task import Batch, finite, objective
+from toymodels.tasks.superposition import levels, one_sparse, polygon, potential
+from toymodels.train import TrainState, Trajectory, advance, linear, start
+
+FEATURES, HIDDEN = 6, 2
+LEVEL_WIDTH = 1.5e-3  # how near a level of the theory a checkpoint must be to count as on it
+MODEL, TASK = Autoencoder(FEATURES, HIDDEN), one_sparse(FEATURES)
+LOSS = objective(MODEL, TASK)
+
+PRESETS = {
+    "smoke": dict(seeds=2, epochs=240, watch=8, horizon=300, read=60, chains=2, warmup=10, draws=20),
+    "default": {},
+    "paper": dict(seeds=100, watch=1000, chains=10, draws=1000),
+}
+
+
+def run(
+    *,
+    seeds: int = 12,
+    epochs: int = 4500,
+    every: int = 30,
+    watch: int = 96,
+    horizon: int = 6000,
+    read: int = 360,
+    samples: int = 1000,
+    batch_size: int = 20,
+    learning_rate: float = 5e-3,
+    noise: float = 0.01,
+    gamma: float = 1.0,
+    step_size: float = 1e-3,
+    chains: int = 4,
+    warmup: int = 100,
+    draws: int = 400,
+) -> xr.Dataset:
+    """Train, estimate the learning-coefficient curves, and find the transitions.
+
+    Args:
+        seeds: runs with a learning-coefficient curve, for each of the two bias initialisations (zero, and normal).
+        epochs: length of the curves; an epoch is samples/batch_size steps.
+        every: epochs between two checkpoints.
+        watch: runs from zero biases that are watched for leaving the square.
+        horizon: epoch up to which they are watched.
+        read: epoch at which the forecast is made, a multiple of `every`.
+        samples: size n of each run's data set; n*beta is n/ln n.
+        batch_size: size of a training minibatch.
+        learning_rate: of SGD.
+        noise: standard deviation of the noise on the square at the start.
+        gamma: strength of the localisation of the chains.
+        step_size: epsilon of SGLD.
+        chains: chains for an estimate.
+        warmup: steps thrown away at the start of each chain.
+        draws: draws of each chain.
+    """
+    at_least(1, seeds=seeds, epochs=epochs, every=every, batch_size=batch_size, watch=watch, chains=chains)
+    at_least(2, samples=samples)
+    at_least(8, draws=draws)
+    at_least(0, warmup=warmup)
+    horizon = max(horizon, epochs)
+    if read % every or not 0 <= read <= horizon or epochs % every or samples % batch_size:
+        raise ValueError(
+            f"got read={read}, epochs={epochs}, every={every}, samples={samples}, batch_size={batch_size}: --read (at most {horizon}) and --epochs "
+            "must be multiples of --every, --samples of --batch-size"
+        )
+    per_epoch = samples // batch_size
+    checkpoints = linear(horizon * per_epoch, every * per_epoch)
+    runs = _runs(seeds, watch)
+    trajectory = _train(runs, checkpoints, noise=noise, samples=samples, learning_rate=learning_rate, batch_size=batch_size)
+
+    nbeta = samples / np.log(samples)
+    curve = np.flatnonzero(runs["seed"] < seeds)
+    points = _points(runs, trajectory, curve, np.arange(epochs // every + 1), read // every)
+    llc = sweep.run(_estimator(samples, nbeta, gamma, step_size, chains, warmup, draws), points, name="llc", batch=32)
+
+    cut = lambda tree, rows: jax.tree.map(lambda leaf: leaf[rows], tree)
+    on_curve, watched = points["read"] == 0, points["read"] == 1
+    shape = (len(curve), epochs // every + 1)
+    results = _curves(cut(trajectory.params, curve), cut(llc, on_curve), shape)
+    results = results.assign_coords(
+        epoch=("epoch", every * np.arange(shape[1]), {"units": "epochs"}),
+        init=("run", np.where(runs["bias_scale"][curve] == 0, "zero", "normal")),
+        seed=("run", runs["seed"][curve]),
+    )
+    results = results.merge(_forecast(trajectory.params, runs, cut(llc, watched), read // every, watch))
+    return results.assign_attrs(nbeta=nbeta, gamma=gamma, every=every, read=read, horizon=horizon, samples=samples)
+
+
+def _runs(seeds: int, watch: int) -> dict[str, np.ndarray]:
+    """The training runs: max(seeds, watch) from zero biases, then `seeds` from normal ones. Zero-bias run i is seed i."""
+    zero, normal = sweep.product(bias_scale=[0.0], seed=range(max(seeds, watch))), sweep.product(bias_scale=[1.0], seed=range(seeds))
+    return {name: np.concatenate([zero[name], normal[name]]) for name in zero}
+
+
+def _key(seed: Array | int, purpose: Literal["data", "start", "train", "chains"]) -> Key[Array, ""]:
+    return jax.random.fold_in(jax.random.key(seed), ("data", "start", "train", "chains").index(purpose))
+
+
+def _start(point: dict[str, Array], noise: float, tx: optax.GradientTransformation) -> TrainState:
+    """The square with N(0, noise^2) on W, and biases zero or N(0, 1)."""
+    key_W, key_b = jax.random.split(_key(point["seed"], "start"))
+    W = polygon(4, FEATURES)[0] + noise * jax.random.normal(key_W, (HIDDEN, FEATURES))
+    return start({"W": W, "b": point["bias_scale"] * jax.random.normal(key_b, (FEATURES,))}, tx)
+
+
+def _train(
+    runs: dict[str, np.ndarray], checkpoints: np.ndarray, *, noise: float, samples: int, learning_rate: float, batch_size: int
+) -> Trajectory:
+    """All the runs at once; each has a data set of its own."""
+    tx = optax.sgd(learning_rate)
+
+    def train_on(point: dict[str, Array], state: TrainState, stops: Array) -> tuple[TrainState, Trajectory]:
+        task = finite(TASK, TASK.sample(_key(point["seed"], "data"), samples))
+        return advance(_key(point["seed"], "train"), state, stops, loss=LOSS, task=task, tx=tx, batch_size=batch_size)
+
+    state = jax.jit(jax.vmap(lambda point: _start(point, noise, tx), out_axes=TrainState(None, 0, 0)))(runs)
+    return sweep.train(train_on, runs, state, checkpoints)
+
+
+def _points(runs: dict[str, np.ndarray], trajectory: Trajectory, curve: np.ndarray, times: np.ndarray, read: int) -> dict[str, np.ndarray]:
+    """Where lambda-hat is wanted: every time of every curve, then one time of every zero-bias run (marked read = 1)."""
+    watched = np.flatnonzero(runs["bias_scale"] == 0)
+    run = np.concatenate([np.repeat(curve, len(times)), watched])
+    time = np.concatenate([np.tile(times, len(curve)), np.full(len(watched), read)])
+    mark = np.repeat([0, 1], [len(curve) * len(times), len(watched)])
+    return {"seed": runs["seed"][run], "read": mark} | {name: leaf[run, time] for name, leaf in trajectory.params.items()}
+
+
+def _estimator(samples: int, nbeta: float, gamma: float, step_size: float, chains: int, warmup: int, draws: int) -> Any:
+    """One point: lambda-hat at (W, b) on its run's data set, with the run's key, the same at every checkpoint."""
+
+    def point(p: dict[str, Array]) -> LLC:
+        data: Batch = TASK.sample(_key(p["seed"], "data"), samples)
+        params, sampler = {"W": p["W"], "b": p["b"]}, sgld(step_size)
+        options = dict(nbeta=nbeta, gamma=gamma, chains=chains, warmup=warmup, draws=draws)
+        return estimate_llc(_key(p["seed"], "chains"), LOSS, params, data, sampler, **options)
+
+    return point
+
+
+def _curves(params: dict[str, np.ndarray], llc: LLC, shape: tuple[int, int]) -> xr.Dataset:
+    """Everything known of each checkpoint of each curve, and the transitions in each of the three readings."""
+    runs, times = shape
+    W, b = params["W"][:, :times], params["b"][:, :times]
+    loss = np.asarray(jax.jit(jax.vmap(jax.vmap(potential)))(W, b))
+    shapes = jax.tree.map(np.asarray, jax.jit(jax.vmap(jax.vmap(geometry)))(W, b))
+    names = np.array([[kgon(*model) for model in zip(*run, strict=True)] for run in zip(W, b, strict=True)])
+    theory = levels(FEATURES)
+    distance = np.abs(loss[..., None] - np.array(list(theory.values())))
+    nearest = np.nan_to_num(distance, nan=np.inf).argmin(-1)
+
+    time, feature = ("run", "epoch"), ("run", "epoch", "feature")
+    estimates = {name: (time, np.reshape(getattr(llc, name), shape), {"units": units}) for name, units in _LLC_UNITS.items()}
+    variables = estimates | {
+        "loss": (time, loss, {"long_name": "exact population loss", "units": "E|x - x'|^2"}),
+        "W": (("run", "epoch", "hidden", "feature"), W),
+        "b": (feature, b),
+        "kgon": (time, names, {"long_name": "polygon read off W and b"}),
+        "level": (time, np.array(list(theory))[nearest], {"long_name": "level of the theory nearest to the loss"}),
+        "level_distance": (time, distance.min(-1), {"units": "E|x - x'|^2"}),
+        "norm": (feature, shapes.norm),
+        "angle": (feature, shapes.angle, {"units": "radians"}),
+        "dimensionality": (feature, shapes.dimensionality, {"units": "hidden dimensions"}),
+        "interference": (feature, shapes.interference),
+        "dimensions_per_feature": (time, shapes.dimensions_per_feature, {"units": "hidden dimensions"}),
+        "findings": (time, _findings(llc, shape), {"long_name": "what verdict says of lambda-hat"}),
+        "level_loss": ("theory", np.array(list(theory.values())), {"units": "E|x - x'|^2"}),
+    }
+    results = xr.Dataset(variables, coords={"theory": list(theory)})
+    return results.merge(_transitions(results))
+
+
+_LLC_UNITS = {
+    "value": "1", "stderr": "1", "ess": "draws", "rhat": "1", "acceptance": "probability", "loss_at_centre": "mean |x - x'|^2", "mean_loss": "mean |x - x'|^2",
+}  # fmt: skip
+
+
+def _findings(llc: LLC, shape: tuple[int, int]) -> np.ndarray:
+    """The kinds of trouble `verdict` finds with each estimate, comma-separated. Chance is the best constant prediction's loss."""
+    chance = 1 / 3 - 1 / (4 * FEATURES)
+    kinds = [", ".join(line.split(":")[0] for line in verdict(LLC(*one), chance=chance)) for one in zip(*llc, strict=True)]
+    return np.array(kinds, dtype=str).reshape(shape)
+
+
+def _transitions(results: xr.Dataset) -> xr.Dataset:
+    """The jump at each transition and NaN elsewhere; for the two curves, also the interval of its place, in checkpoints."""
+    shape = results.loss.shape
+    found = {name: np.full(shape, np.nan) for name in ("loss_jump", "llc_jump", "llc_jump_low", "llc_jump_high", "kgon_jump")}
+    for r in range(shape[0]):
+        loss, value, stderr = results.loss.values[r], results.value.values[r], results.stderr.values[r]
+        if shape[1] >= 6:
+            for c in change_points(loss, LEVEL_WIDTH):
+                found["loss_jump"][r, c.index] = c.jump
+            for c in change_points(value, stderr):
+                found["llc_jump"][r, c.index], found["llc_jump_low"][r, c.index], found["llc_jump_high"][r, c.index] = c.jump, c.low, c.high
+        for i in transitions(results.kgon.values[r]):
+            found["kgon_jump"][r, i] = loss[i] - loss[i - 1]
+    return xr.Dataset({name: (("run", "epoch"), values) for name, values in found.items()})
+
+
+def _forecast(params: dict[str, np.ndarray], runs: dict[str, np.ndarray], llc: LLC, read: int, watch: int) -> xr.Dataset:
+    """The watched runs that are on a 4-gon at the reading: what is known of them then, and whether they have more vertices later."""
+    zero = np.flatnonzero(runs["bias_scale"] == 0)[:watch]
+    W, b = params["W"][zero], params["b"][zero]
+    norm = np.linalg.norm(W, axis=2)
+    vertices = np.array([[int(kgon(*model)[0]) if np.isfinite(model[0]).all() else 0 for model in zip(*run, strict=True)] for run in zip(W, b, strict=True)])
+    variables = {
+        "on_square": vertices[:, read] == 4,
+        "leaves": (vertices[:, read:] > 4).any(axis=1),
+        "leaves_at": np.where((vertices > 4).any(axis=1), (vertices > 4).argmax(axis=1), -1),
+        "read_llc": llc.value[:watch],
+        "read_stderr": llc.stderr[:watch],
+        "read_loss": np.asarray(jax.jit(jax.vmap(potential))(W[:, read], b[:, read])),
+        "read_empirical_loss": llc.loss_at_centre[:watch],
+        "read_dead_norm": np.sort(norm[:, read], axis=1)[:, FEATURES - 5],
+    }
+    return xr.Dataset({name: ("watched", np.asarray(values)) for name, values in variables.items()})

@@ -1,0 +1,130 @@
+"""The contract between a loss and a sampler: `Potential` is what is sampled, `Sampler` is how.
+
+Conventions, stated once. The target is p(w) ~ exp(-U(w)) with U = nbeta L(w) + (gamma/2)|w - w*|^2; n*beta is one number,
+`nbeta`. A step of size eps is w <- w - (eps/2) grad U + N(0, eps). The loss recorded is the one at the position from
+which the step started.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Key, PyTree, Scalar
+
+Params = Any
+Data = Any  # a pytree whose leaves share a leading axis of n examples
+Loss = Callable[[Params, Data], Array]  # a scalar, or any array whose mean is the loss
+PotentialFn = Callable[[Key[Array, ""], Params], tuple[Scalar, Scalar]]
+
+
+class Potential(NamedTuple):
+    """value: (key, params) -> (U, L); an inexact one draws its own minibatch from the key, an exact one ignores it.
+
+    mask: a pytree of booleans like the parameters (or a prefix of it); False is a frozen coordinate. None: all are free.
+    """
+
+    value: PotentialFn
+    exact: bool
+    mask: PyTree[Bool[Array, "..."]] | None = None
+
+
+class Info(NamedTuple):
+    """What a step tells: the loss where it started, and the Metropolis acceptance probability of its proposal.
+
+    An unadjusted sampler reports the probability with which its step would have been accepted; NaN where U is inexact.
+    """
+
+    loss: Scalar
+    acceptance: Scalar
+
+
+class Sampler(NamedTuple):
+    """init: (key, params, potential) -> state; step: (key, state, potential) -> (state, Info)."""
+
+    init: Callable[[Key[Array, ""], Params, Potential], Any]
+    step: Callable[[Key[Array, ""], Any, Potential], tuple[Any, Info]]
+
+
+def localised(
+    loss: Loss,
+    data: Data,
+    centre: Params,
+    *,
+    nbeta: Float[Array, ""] | float,
+    gamma: Float[Array, ""] | float,
+    batch_size: int | None = None,
+    mask: PyTree | None = None,
+) -> Potential:
+    """U(w) = nbeta L(w) + (gamma/2) |w - centre|^2: the tempered posterior, held near `centre` by a Gaussian.
+
+    Lau et al. 2023 (arXiv 2308.12108), section 4.2. L is the mean loss on `data`, or with `batch_size` the one on a
+    minibatch drawn with replacement. Coordinates where `mask` is False stay at `centre`, in drift and in noise.
+    """
+    size = len(jax.tree.leaves(data)[0])
+    if batch_size is not None and not 1 <= batch_size <= size:
+        raise ValueError(f"got batch_size={batch_size} for {size} examples: write 1 <= batch_size <= {size}, or None for all of them")
+
+    def value(key: Key[Array, ""], params: Params) -> tuple[Scalar, Scalar]:
+        batch = data
+        if batch_size is not None:
+            index = jax.random.randint(key, (batch_size,), 0, size)
+            batch = jax.tree.map(lambda leaf: leaf[index], data)
+        if mask is not None:
+            params = select(mask, params, jax.lax.stop_gradient(params))
+        L = jnp.mean(loss(params, batch))
+        distance = optax.tree.norm(optax.tree.sub(params, centre), squared=True)
+        return nbeta * L + gamma / 2 * distance, L
+
+    return Potential(value, exact=batch_size is None, mask=mask)
+
+
+def paired(potential: Potential, centre: Params, loss_at_centre: Scalar) -> Potential:
+    """The same potential with each L(w) on a minibatch replaced by L(w) - L(centre) + loss_at_centre, on that minibatch.
+
+    A control variate: the two losses share the minibatch's noise, which cancels in the estimate. The gradient is unchanged.
+    """
+
+    def value(key: Key[Array, ""], params: Params) -> tuple[Scalar, Scalar]:
+        U, L = potential.value(key, params)
+        return U, L - potential.value(key, centre)[1] + loss_at_centre
+
+    return potential._replace(value=value)
+
+
+class Point(NamedTuple):
+    """A position with what the potential gave there: the state of the Langevin samplers."""
+
+    params: Params
+    energy: Scalar
+    loss: Scalar
+    grad: Params
+
+
+def evaluate(key: Key[Array, ""], params: Params, potential: Potential) -> Point:
+    """The potential and its gradient at `params`."""
+    (energy, loss), grad = jax.value_and_grad(potential.value, argnums=1, has_aux=True)(key, params)
+    return Point(params, energy, loss, grad)
+
+
+def select(mask: PyTree, where_true: Params, where_false: Params) -> Params:
+    """Coordinate by coordinate; `mask` may be a prefix of the parameters' tree."""
+    return jax.tree.map(lambda m, a, b: jax.tree.map(lambda a, b: jnp.where(m, a, b), a, b), mask, where_true, where_false)
+
+
+def langevin(key: Key[Array, ""], at: Point, step_size: Float[Array, ""] | float, potential: Potential) -> Params:
+    """w - (eps/2) grad U(w) + N(0, eps); frozen coordinates keep their bits."""
+    noise = optax.tree.random_like(key, at.params, jax.random.normal)
+    moved = jax.tree.map(lambda w, g, xi: w - step_size / 2 * g + jnp.sqrt(step_size) * xi, at.params, at.grad, noise)
+    return moved if potential.mask is None else select(potential.mask, moved, at.params)
+
+
+def acceptance(at: Point, to: Point, step_size: Float[Array, ""] | float) -> Scalar:
+    """min(1, exp(U - U') q(w | w')/q(w' | w)), q the Langevin proposal of `langevin`; Roberts and Tweedie 1996."""
+
+    def log_q(to: Point, at: Point) -> Scalar:
+        residual = jax.tree.map(lambda a, b, g: a - b + step_size / 2 * g, to.params, at.params, at.grad)
+        return -optax.tree.norm(residual, squared=True) / (2 * step_size)
+
+    return jnp.exp(jnp.minimum(0, at.energy - to.energy + log_q(at, to) - log_q(to, at)))

@@ -1,0 +1,67 @@
+"""The contract between data, model and everything downstream: a task is (sample, loss), and `objective` joins it to a model."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+from jaxtyping import Array, Float, Key, Scalar
+
+Params = Any  # a pytree of arrays: what a Flax module calls variables["params"]
+
+
+class Batch(NamedTuple):
+    """n examples: inputs `x` of shape (n, ...) and targets `y` of shape (n, ...)."""
+
+    x: Array
+    y: Array
+
+
+Loss = Callable[[Params, Batch], Float[Array, " n"]]
+"""`loss(params, batch)`, shape (n,): one number per example. Its mean is the empirical loss L_n."""
+
+
+class Task(NamedTuple):
+    """A data-generating process with its loss, as two pure functions (and a third where the integral is known).
+
+    sample: (key, n) -> Batch. `n` is static; the task's own parameters may be traced, so a sweep can `vmap` over them.
+    loss: (prediction, y) -> scalar, for one example.
+    population: params -> scalar, the exact expectation of the loss, for tasks that have it in closed form.
+    """
+
+    sample: Callable[[Key[Array, ""], int], Batch]
+    loss: Callable[[Array, Array], Scalar]
+    population: Callable[[Params], Scalar] | None = None
+
+
+def objective(model: nn.Module, task: Task) -> Loss:
+    """The per-example loss of `model` on batches of `task`: `(params, batch) -> (n,)`."""
+
+    def example(params: Params, x: Array, y: Array) -> Scalar:
+        prediction = model.apply({"params": params}, x)
+        if prediction.shape != y.shape:
+            raise ValueError(
+                f"the model predicts shape {prediction.shape} for one example, the task's target has shape {y.shape}: "
+                f"give {type(model).__name__} the output size of the task, or the task the model's size"
+            )
+        return task.loss(prediction, y)
+
+    def loss(params: Params, batch: Batch) -> Float[Array, " n"]:
+        return jax.vmap(example, in_axes=(None, 0, 0))(params, batch.x, batch.y)
+
+    return loss
+
+
+def finite(task: Task, data: Batch) -> Task:
+    """The task whose distribution is the uniform one on `data`: minibatches are drawn from it with replacement.
+
+    The loss is the one of `task`; its population value is not (`population` becomes None): that of the data is the mean
+    of the objective over `data`.
+    """
+    size = len(data.x)
+
+    def sample(key: Key[Array, ""], n: int) -> Batch:
+        index = jax.random.randint(key, (n,), 0, size)
+        return Batch(data.x[index], data.y[index])
+
+    return task._replace(sample=sample, population=None)

@@ -1,0 +1,97 @@
+"""Training as a pure function: where a run is cut cannot change it, and `jit(vmap(train))` is a sweep."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int, Key
+
+from toymodels.task import Loss, Params, Task
+
+MAX_STEP = 2**31 - 1
+
+
+class TrainState(NamedTuple):
+    """All that the next step needs."""
+
+    step: Int[Array, ""]
+    params: Params
+    opt_state: Any
+
+
+class Trajectory(NamedTuple):
+    """What a training run leaves behind: every leaf carries a leading time axis.
+
+    loss: the loss at `params` on the minibatch that step `step` draws (so it is a function of key, step and params alone).
+    """
+
+    step: Int[Array, " time"]
+    params: Params
+    loss: Float[Array, " time"]
+
+
+def start(params: Params, tx: optax.GradientTransformation) -> TrainState:
+    """The state before the first step."""
+    return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params))
+
+
+def segment(
+    key: Key[Array, ""], state: TrainState, stop: int | Int[Array, ""], *, loss: Loss, task: Task, tx: optax.GradientTransformation, batch_size: int
+) -> TrainState:
+    """Gradient steps from `state.step` up to `stop`; step t draws its minibatch from `fold_in(key, t)`.
+
+    `stop` may be traced: one compilation serves every length, and two segments compose to one bit for bit.
+    """
+    if batch_size < 1:
+        raise ValueError(f"got batch_size={batch_size}: a minibatch needs at least one example")
+
+    def body(step: Int[Array, ""], carry: tuple[Params, Any]) -> tuple[Params, Any]:
+        params, opt_state = carry
+        batch = task.sample(jax.random.fold_in(key, step), batch_size)
+        grads = jax.grad(lambda params: jnp.mean(loss(params, batch)))(params)
+        updates, opt_state = tx.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state
+
+    params, opt_state = jax.lax.fori_loop(state.step, stop, body, (state.params, state.opt_state))
+    return TrainState(jnp.maximum(state.step, stop), params, opt_state)
+
+
+def advance(
+    key: Key[Array, ""], state: TrainState, checkpoints: Int[Array, " time"], *, loss: Loss, task: Task, tx: optax.GradientTransformation, batch_size: int
+) -> tuple[TrainState, Trajectory]:
+    """Train on from `state` through `checkpoints`; returns the state to continue from and the trajectory in between."""
+
+    def to(state: TrainState, stop: Int[Array, ""]) -> tuple[TrainState, Trajectory]:
+        state = segment(key, state, stop, loss=loss, task=task, tx=tx, batch_size=batch_size)
+        batch = task.sample(jax.random.fold_in(key, state.step), batch_size)
+        return state, Trajectory(state.step, state.params, jnp.mean(loss(state.params, batch)))
+
+    return jax.lax.scan(to, state, jnp.asarray(checkpoints))
+
+
+def train(
+    key: Key[Array, ""], params: Params, checkpoints: Int[Array, " time"], *, loss: Loss, task: Task, tx: optax.GradientTransformation, batch_size: int
+) -> Trajectory:
+    """Train `params` from step 0 and keep them at every one of the increasing steps `checkpoints` (see `linear`, `log`)."""
+    return advance(key, start(params, tx), checkpoints, loss=loss, task=task, tx=tx, batch_size=batch_size)[1]
+
+
+def linear(stop: int, every: int) -> Int[np.ndarray, " time"]:
+    """Checkpoints at 0, every, 2 every, ... up to and including `stop`."""
+    if not 1 <= every <= stop <= MAX_STEP:
+        raise ValueError(f"got every={every}, stop={stop}: write 1 <= every <= stop <= {MAX_STEP} (a step is a 32-bit integer)")
+    return union(np.arange(0, stop + 1, every), np.array([stop]))
+
+
+def log(stop: int, count: int) -> Int[np.ndarray, " time"]:
+    """Step 0 and at most `count` steps evenly spaced in log(step) from 1 to `stop`, without repetitions."""
+    if not 1 <= count <= stop <= MAX_STEP:
+        raise ValueError(f"got count={count}, stop={stop}: write 1 <= count <= stop <= {MAX_STEP}; there are no more checkpoints than steps")
+    return union(np.array([0]), np.round(np.geomspace(1, stop, count)).astype(int))
+
+
+def union(*schedules: Int[np.ndarray, " _"]) -> Int[np.ndarray, " time"]:
+    """All the checkpoints of several schedules, in order, each once."""
+    return np.unique(np.concatenate(schedules)).astype(np.int32)
