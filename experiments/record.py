@@ -1,7 +1,7 @@
 """How an experiment reaches its run directory and its progress bar, without a parameter threaded through the library.
 
-`recording(directory)` opens a record; inside it `kept` reads what is on disk or computes and saves it, and `bar` shows progress.
-Outside any record both do the obvious thing: compute, and show nothing.
+`recording(directory)` opens a record; inside it `kept` reads what is on disk or computes and saves it, and `bar`
+shows progress. Outside any record both do the obvious thing: compute, and show nothing.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,7 +12,15 @@ from typing import NamedTuple, TypeVar
 
 import jax
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from toymodels import store
 

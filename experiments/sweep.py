@@ -1,7 +1,7 @@
 """From a function of one point to all points of a grid, on all devices: values sweep by `vmap`, shapes by a Python loop.
 
-The points lie along one axis sharded over the devices; no point needs another, so there are no collectives. Batches of
-points, and chunks of training time, are kept on disk as they finish and skipped on restart.
+The points lie along one axis sharded over the devices; no point needs another, so there are no collectives. Batches
+of points, and chunks of training time, are kept on disk as they finish and skipped on restart.
 """
 
 import bisect
@@ -18,7 +18,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Int
 
 from experiments.record import bar, kept
-from toymodels.train import Trajectory, TrainState
+from toymodels.train import TrainState, Trajectory
 
 Point = TypeVar("Point")
 Result = TypeVar("Result")
@@ -36,8 +36,8 @@ def product(**axes: Sequence[Any]) -> dict[str, np.ndarray]:
 def run(point: Callable[[Point], Result], grid: Point, *, name: str = "sweep", batch: int = 64) -> Result:
     """`point` at every point of `grid` (a pytree with one leading axis): a pytree with the same leading axis, on the host.
 
-    One compilation of jit(vmap(point)); `batch` points a device at a time bound the memory. In a record, batch i is step i of
-    the series `name`.
+    One compilation of jit(vmap(point)); `batch` points a device at a time bound the memory. In a record, batch i is
+    step i of the series `name`.
     """
     size, lanes, sharding = _layout(grid, batch)
     mapped = jax.jit(jax.vmap(point), in_shardings=sharding)
@@ -62,9 +62,9 @@ def train(
 ) -> Trajectory:
     """Train every point of `grid` at once, `chunk` checkpoints at a time: a trajectory with axes (point, time), on the host.
 
-    `advance(point, state, checkpoints)` trains one point on (`toymodels.train.advance`); `state` carries the axis of points
-    except in `step`, which they share. In a record each chunk, with the state to continue from, is a step of the series
-    `name`. A point that goes non-finite is named in a warning, with the step; the others are untouched.
+    `advance(point, state, checkpoints)` trains one point on (`toymodels.train.advance`); `state` carries the axis of
+    points except in `step`, which they share. In a record each chunk, with the state to continue from, is a step of
+    the series `name`. A point that goes non-finite is named in a warning, with the step; the others are untouched.
     """
     size, lanes, sharding = _layout(grid, None)
     axes = TrainState(None, 0, 0)
@@ -75,19 +75,30 @@ def train(
     progress = bar(name, len(checkpoints))
     chunks, broken = [], np.zeros(size, bool)
     for i in range(0, len(checkpoints), chunk):
-        stops = checkpoints[np.minimum(np.arange(i, i + chunk), len(checkpoints) - 1)]  # padded: one length, one compilation
+        stops = checkpoints[
+            np.minimum(np.arange(i, i + chunk), len(checkpoints) - 1)
+        ]  # padded: one length, one compilation
         begin = TrainState(jnp.asarray(state.step), _place(state.params, sharding), _place(state.opt_state, sharding))
         compute = lambda begin=begin, stops=stops: one_chunk(points, begin, jnp.asarray(stops))
-        state, trajectory = kept(name, int(stops[-1]), jax.eval_shape(one_chunk, points, begin, jnp.asarray(stops)), compute)
+        state, trajectory = kept(
+            name, int(stops[-1]), jax.eval_shape(one_chunk, points, begin, jnp.asarray(stops)), compute
+        )
         new = ~_finite(state.params)[:size] & ~broken
         for j in np.flatnonzero(new):
-            _report(advance, jax.tree.map(lambda leaf: leaf[j], grid), TrainState(begin.step, *jax.tree.map(lambda leaf: leaf[j], begin[1:])), int(stops[-1]))
+            _report(
+                advance,
+                jax.tree.map(lambda leaf: leaf[j], grid),
+                TrainState(begin.step, *jax.tree.map(lambda leaf: leaf[j], begin[1:])),
+                int(stops[-1]),
+            )
         broken |= new
         done = min(chunk, len(checkpoints) - i)
         chunks.append(jax.tree.map(lambda leaf: leaf[:done] if leaf.ndim == 1 else leaf[:size, :done], trajectory))
         progress(done)
     step = np.concatenate([part.step for part in chunks])
-    return Trajectory(step, *jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *[part[1:] for part in chunks]))
+    return Trajectory(
+        step, *jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *[part[1:] for part in chunks])
+    )
 
 
 def _finite(params: Any) -> np.ndarray:
@@ -98,18 +109,25 @@ def _finite(params: Any) -> np.ndarray:
 def _report(advance: Callable, point: Any, state: TrainState, stop: int) -> None:
     """Say at which step between `state` and `stop` the training of `point` went non-finite (by bisection)."""
     one = jax.jit(advance)
-    broken = lambda step: not _finite(jax.tree.map(lambda leaf: leaf[None], one(point, state, jnp.array([step]))[0].params))[0]
+    broken = lambda step: (
+        not _finite(jax.tree.map(lambda leaf: leaf[None], one(point, state, jnp.array([step]))[0].params))[0]
+    )
     steps = range(int(state.step) + 1, stop + 1)
     first = steps[min(bisect.bisect_left(steps, True, key=broken), len(steps) - 1)]
     values = ", ".join(f"{key}={value}" for key, value in point.items()) if isinstance(point, dict) else str(point)
-    warnings.warn(f"training went non-finite at step {first} of the sweep point {values}: lower its learning rate; the other points are kept", stacklevel=3)
+    warnings.warn(
+        f"training went non-finite at step {first} of the sweep point {values}: lower its learning rate; the other points are kept",
+        stacklevel=3,
+    )
 
 
 def _layout(grid: Any, batch: int | None) -> tuple[int, int, NamedSharding]:
     """How many points there are, how many run at once (a multiple of the devices; all if `batch` is None), and on what."""
     sizes = {len(leaf) for leaf in jax.tree.leaves(grid)}
     if len(sizes) != 1:
-        raise ValueError(f"the leaves of a grid have leading axes of {sorted(sizes)}: all need the same number of points")
+        raise ValueError(
+            f"the leaves of a grid have leading axes of {sorted(sizes)}: all need the same number of points"
+        )
     size, devices = sizes.pop(), jax.device_count()
     per_device = ceil(size / devices) if batch is None else min(batch, ceil(size / devices))
     mesh = jax.make_mesh((devices,), ("sweep",), axis_types=(AxisType.Auto,))

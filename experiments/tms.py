@@ -1,23 +1,21 @@
 """Does the learning coefficient mark, or even foretell, the moments at which a toy model of superposition changes its polygon?
 
-The dynamical phase transitions of Chen, Lau, Mendel, Wei and Murfet 2023 (arXiv 2310.06301): six features in two dimensions,
-x = mu e_j, SGD from a square. Training moves between k-gons; the loss falls and lambda-hat rises at each step, "opposing
-staircases". Three independent readings of the same checkpoints are held against each other: the loss, lambda-hat, and the
-polygon read off the weights.
+The dynamical phase transitions of Chen, Lau, Mendel, Wei and Murfet 2023 (arXiv 2310.06301): six features in two
+dimensions, x = mu e_j, SGD from a square. Training moves between k-gons; the loss falls and lambda-hat rises at each
+step, "opposing staircases". Three independent readings of the same checkpoints are held against each other: the loss,
+lambda-hat, and the polygon read off the weights.
 """
 
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import xarray as xr
 from jaxtyping import Array, Key
-from matplotlib.figure import Figure
 
 from experiments import sweep
-from experiments.experiment import Claim, at_least
+from experiments.experiment import at_least
 from slt.diagnostics import verdict
 from slt.llc import LLC, estimate_llc
 from slt.phases import change_points
@@ -90,7 +88,9 @@ def run(
     per_epoch = samples // batch_size
     checkpoints = linear(horizon * per_epoch, every * per_epoch)
     runs = _runs(seeds, watch)
-    trajectory = _train(runs, checkpoints, noise=noise, samples=samples, learning_rate=learning_rate, batch_size=batch_size)
+    trajectory = _train(
+        runs, checkpoints, noise=noise, samples=samples, learning_rate=learning_rate, batch_size=batch_size
+    )
 
     nbeta = samples / np.log(samples)
     curve = np.flatnonzero(runs["seed"] < seeds)
@@ -112,7 +112,10 @@ def run(
 
 def _runs(seeds: int, watch: int) -> dict[str, np.ndarray]:
     """The training runs: max(seeds, watch) from zero biases, then `seeds` from normal ones. Zero-bias run i is seed i."""
-    zero, normal = sweep.product(bias_scale=[0.0], seed=range(max(seeds, watch))), sweep.product(bias_scale=[1.0], seed=range(seeds))
+    zero, normal = (
+        sweep.product(bias_scale=[0.0], seed=range(max(seeds, watch))),
+        sweep.product(bias_scale=[1.0], seed=range(seeds)),
+    )
     return {name: np.concatenate([zero[name], normal[name]]) for name in zero}
 
 
@@ -128,7 +131,13 @@ def _start(point: dict[str, Array], noise: float, tx: optax.GradientTransformati
 
 
 def _train(
-    runs: dict[str, np.ndarray], checkpoints: np.ndarray, *, noise: float, samples: int, learning_rate: float, batch_size: int
+    runs: dict[str, np.ndarray],
+    checkpoints: np.ndarray,
+    *,
+    noise: float,
+    samples: int,
+    learning_rate: float,
+    batch_size: int,
 ) -> Trajectory:
     """All the runs at once; each has a data set of its own."""
     tx = optax.sgd(learning_rate)
@@ -141,13 +150,17 @@ def _train(
     return sweep.train(train_on, runs, state, checkpoints)
 
 
-def _points(runs: dict[str, np.ndarray], trajectory: Trajectory, curve: np.ndarray, times: np.ndarray, read: int) -> dict[str, np.ndarray]:
+def _points(
+    runs: dict[str, np.ndarray], trajectory: Trajectory, curve: np.ndarray, times: np.ndarray, read: int
+) -> dict[str, np.ndarray]:
     """Where lambda-hat is wanted: every time of every curve, then one time of every zero-bias run (marked read = 1)."""
     watched = np.flatnonzero(runs["bias_scale"] == 0)
     run = np.concatenate([np.repeat(curve, len(times)), watched])
     time = np.concatenate([np.tile(times, len(curve)), np.full(len(watched), read)])
     mark = np.repeat([0, 1], [len(curve) * len(times), len(watched)])
-    return {"seed": runs["seed"][run], "read": mark} | {name: leaf[run, time] for name, leaf in trajectory.params.items()}
+    return {"seed": runs["seed"][run], "read": mark} | {
+        name: leaf[run, time] for name, leaf in trajectory.params.items()
+    }
 
 
 def _estimator(samples: int, nbeta: float, gamma: float, step_size: float, chains: int, warmup: int, draws: int) -> Any:
@@ -174,7 +187,9 @@ def _curves(params: dict[str, np.ndarray], llc: LLC, shape: tuple[int, int]) -> 
     nearest = np.nan_to_num(distance, nan=np.inf).argmin(-1)
 
     time, feature = ("run", "epoch"), ("run", "epoch", "feature")
-    estimates = {name: (time, np.reshape(getattr(llc, name), shape), {"units": units}) for name, units in _LLC_UNITS.items()}
+    estimates = {
+        name: (time, np.reshape(getattr(llc, name), shape), {"units": units}) for name, units in _LLC_UNITS.items()
+    }
     variables = estimates | {
         "loss": (time, loss, {"long_name": "exact population loss", "units": "E|x - x'|^2"}),
         "W": (("run", "epoch", "hidden", "feature"), W),
@@ -202,32 +217,47 @@ _LLC_UNITS = {
 def _findings(llc: LLC, shape: tuple[int, int]) -> np.ndarray:
     """The kinds of trouble `verdict` finds with each estimate, comma-separated. Chance is the best constant prediction's loss."""
     chance = 1 / 3 - 1 / (4 * FEATURES)
-    kinds = [", ".join(line.split(":")[0] for line in verdict(LLC(*one), chance=chance)) for one in zip(*llc, strict=True)]
+    kinds = [
+        ", ".join(line.split(":")[0] for line in verdict(LLC(*one), chance=chance)) for one in zip(*llc, strict=True)
+    ]
     return np.array(kinds, dtype=str).reshape(shape)
 
 
 def _transitions(results: xr.Dataset) -> xr.Dataset:
     """The jump at each transition and NaN elsewhere; for the two curves, also the interval of its place, in checkpoints."""
     shape = results.loss.shape
-    found = {name: np.full(shape, np.nan) for name in ("loss_jump", "llc_jump", "llc_jump_low", "llc_jump_high", "kgon_jump")}
+    found = {
+        name: np.full(shape, np.nan) for name in ("loss_jump", "llc_jump", "llc_jump_low", "llc_jump_high", "kgon_jump")
+    }
     for r in range(shape[0]):
         loss, value, stderr = results.loss.values[r], results.value.values[r], results.stderr.values[r]
         if shape[1] >= 6:
             for c in change_points(loss, LEVEL_WIDTH):
                 found["loss_jump"][r, c.index] = c.jump
             for c in change_points(value, stderr):
-                found["llc_jump"][r, c.index], found["llc_jump_low"][r, c.index], found["llc_jump_high"][r, c.index] = c.jump, c.low, c.high
+                found["llc_jump"][r, c.index], found["llc_jump_low"][r, c.index], found["llc_jump_high"][r, c.index] = (
+                    c.jump,
+                    c.low,
+                    c.high,
+                )
         for i in transitions(results.kgon.values[r]):
             found["kgon_jump"][r, i] = loss[i] - loss[i - 1]
     return xr.Dataset({name: (("run", "epoch"), values) for name, values in found.items()})
 
 
-def _forecast(params: dict[str, np.ndarray], runs: dict[str, np.ndarray], llc: LLC, read: int, watch: int) -> xr.Dataset:
+def _forecast(
+    params: dict[str, np.ndarray], runs: dict[str, np.ndarray], llc: LLC, read: int, watch: int
+) -> xr.Dataset:
     """The watched runs that are on a 4-gon at the reading: what is known of them then, and whether they have more vertices later."""
     zero = np.flatnonzero(runs["bias_scale"] == 0)[:watch]
     W, b = params["W"][zero], params["b"][zero]
     norm = np.linalg.norm(W, axis=2)
-    vertices = np.array([[int(kgon(*model)[0]) if np.isfinite(model[0]).all() else 0 for model in zip(*run, strict=True)] for run in zip(W, b, strict=True)])
+    vertices = np.array(
+        [
+            [int(kgon(*model)[0]) if np.isfinite(model[0]).all() else 0 for model in zip(*run, strict=True)]
+            for run in zip(W, b, strict=True)
+        ]
+    )
     variables = {
         "on_square": vertices[:, read] == 4,
         "leaves": (vertices[:, read:] > 4).any(axis=1),

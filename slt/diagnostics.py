@@ -54,16 +54,25 @@ def verdict(llc: "LLC", *, chance: float | None = None) -> list[str]:
             "train longer, or raise gamma"
         )
     first, second = np.array_split(trace, 2, axis=1)
-    drift = (second.mean() - first.mean()) / (2 * stderr) if stderr > 0 else 0.0  # each half has sqrt(2) times the standard error
+    drift = (
+        (second.mean() - first.mean()) / (2 * stderr) if stderr > 0 else 0.0
+    )  # each half has sqrt(2) times the standard error
     if abs(drift) > MAX_DRIFT:
-        findings.append(f"not stationary: the trace moves by {drift:+.1f} standard errors between its halves; take a longer warmup")
+        findings.append(
+            f"not stationary: the trace moves by {drift:+.1f} standard errors between its halves; take a longer warmup"
+        )
     if llc.ess < MIN_EFFECTIVE_PER_CHAIN * len(trace):
-        findings.append(f"too few effective draws: {float(llc.ess):.0f} of {trace.size}; take more draws, or a larger step size if acceptance allows")
+        findings.append(
+            f"too few effective draws: {float(llc.ess):.0f} of {trace.size}; take more draws, or a larger step size if acceptance allows"
+        )
     if llc.rhat > MAX_RHAT:
-        findings.append(f"chains disagree: R-hat = {float(llc.rhat):.2f}; take longer chains, or a larger gamma if they left the basin")
+        findings.append(
+            f"chains disagree: R-hat = {float(llc.rhat):.2f}; take longer chains, or a larger gamma if they left the basin"
+        )
     if llc.acceptance < MIN_ACCEPTANCE:
         findings.append(f"step size too large: acceptance {float(llc.acceptance):.2f}; halve it")
     if chance is not None and (ratio := saturation(llc, chance)) > MAX_SATURATION:
-        findings.append(f"saturated: the chains are {ratio:.0%} of the way to the chance loss and forget w*; raise gamma or lower the step size")
+        findings.append(
+            f"saturated: the chains are {ratio:.0%} of the way to the chance loss and forget w*; raise gamma or lower the step size"
+        )
     return findings
-

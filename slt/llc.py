@@ -1,13 +1,13 @@
 """The local learning coefficient, estimated by sampling near a point."""
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
 from slt.diagnostics import ess, rhat
-from slt.samplers.base import Data, Loss, Params, Sampler, localised, paired
+from slt.samplers.base import Data, Info, Loss, Params, Sampler, localised, paired
 
 
 class LLC(NamedTuple):
@@ -49,9 +49,9 @@ def estimate_llc(
 ) -> LLC:
     """lambda-hat(w*) = nbeta (E_w[L(w)] - L(w*)), the mean over chains started at w* = `params` and held near it.
 
-    Lau et al. 2023 (arXiv 2308.12108), equation 9, with the target of `localised`. Each chain takes `warmup` steps that are
-    thrown away, then `draws * thin` of which every thin-th is kept. L(w*) is the loss on the full data, or with
-    baseline="paired" the one on each draw's own minibatch. Pure: `vmap` it over checkpoints for a curve.
+    Lau et al. 2023 (arXiv 2308.12108), equation 9, with the target of `localised`. Each chain takes `warmup` steps
+    that are thrown away, then `draws * thin` of which every thin-th is kept. L(w*) is the loss on the full data, or
+    with baseline="paired" the one on each draw's own minibatch. Pure: `vmap` it over checkpoints for a curve.
     """
     for name, number, least in (("chains", chains, 1), ("warmup", warmup, 0), ("draws", draws, 4), ("thin", thin, 1)):
         if number < least:
@@ -67,8 +67,11 @@ def estimate_llc(
     def chain(key: Key[Array, ""]) -> tuple[Float[Array, " draws"], Scalar]:
         key_init, key_steps = jax.random.split(key)
         state = sampler.init(key_init, params, potential)
-        keys = jax.random.split(key_steps, warmup + draws * thin)
-        _, info = jax.lax.scan(lambda state, key: sampler.step(key, state, potential), state, keys)
+
+        def step(state: Any, t: Array) -> tuple[Any, Info]:
+            return sampler.step(jax.random.fold_in(key_steps, t), state, potential)
+
+        _, info = jax.lax.scan(step, state, jnp.arange(warmup + draws * thin))
         return info.loss[warmup::thin], jnp.mean(info.acceptance[warmup:])
 
     losses, acceptance = jax.vmap(chain)(jax.random.split(key, chains))

@@ -33,7 +33,9 @@ class _WeightedMean(ruptures.base.BaseCost):
         seen = np.isfinite(value) & np.isfinite(stderr)
         weight = np.where(seen, 1 / np.where(seen, stderr, 1) ** 2, 0)
         value = np.where(seen, value, 0)
-        self.sums = np.cumsum(np.vstack([np.zeros(3), np.stack([weight, weight * value, weight * value**2], axis=1)]), axis=0)
+        self.sums = np.cumsum(
+            np.vstack([np.zeros(3), np.stack([weight, weight * value, weight * value**2], axis=1)]), axis=0
+        )
         return self
 
     def error(self, start: int, end: int) -> float:
@@ -46,17 +48,24 @@ class _WeightedMean(ruptures.base.BaseCost):
 
 
 def change_points(
-    curve: Float[np.ndarray, " time"], stderr: Float[np.ndarray, " time"] | float, *, penalty: float | None = None, min_size: int = 3, coverage: float = 0.95
+    curve: Float[np.ndarray, " time"],
+    stderr: Float[np.ndarray, " time"] | float,
+    *,
+    penalty: float | None = None,
+    min_size: int = 3,
+    coverage: float = 0.95,
 ) -> list[ChangePoint]:
     """The piecewise-constant fit of a curve whose points have known standard errors: PELT with a penalty per change.
 
-    Killick et al. 2012 (arXiv 1101.1438). The cost is the Gaussian -2 log likelihood; the default penalty 3 log T counts a
-    level and a location (Zhang and Siegmund 2007). An interval holds every place for one change, its neighbours fixed, whose
-    cost is within the chi-squared quantile of the best. Points that are NaN carry no weight.
+    Killick et al. 2012 (arXiv 1101.1438). The cost is the Gaussian -2 log likelihood; the default penalty 3 log T
+    counts a level and a location (Zhang and Siegmund 2007). An interval holds every place for one change, its
+    neighbours fixed, whose cost is within the chi-squared quantile of the best. Points that are NaN carry no weight.
     """
     curve = np.asarray(curve, float)
     if curve.ndim != 1 or len(curve) < 2 * min_size:
-        raise ValueError(f"got a curve of shape {curve.shape}: at least {2 * min_size} points in one dimension are needed")
+        raise ValueError(
+            f"got a curve of shape {curve.shape}: at least {2 * min_size} points in one dimension are needed"
+        )
     cost = _WeightedMean().fit(np.stack([curve, np.broadcast_to(stderr, curve.shape)], axis=1))
     search = ruptures.Pelt(custom_cost=cost, min_size=min_size, jump=1).fit(cost.signal)
     ends = search.predict(pen=3 * np.log(len(curve)) if penalty is None else penalty)
@@ -74,8 +83,8 @@ def _with_interval(cost: _WeightedMean, left: int, index: int, right: int, cover
 class Alignment(NamedTuple):
     """Of the transitions in one curve, the share with a transition in another within a tolerance, in the same run.
 
-    count: how many transitions the share is of.  lag: median distance to the nearest (other less one), in checkpoints.
-    null: the mean share when runs are paired at random.  p_value: how often such a pairing does as well.
+    count: how many transitions the share is of.  lag: median distance to the nearest (other less one), in
+    checkpoints. null: the mean share when runs are paired at random.  p_value: how often such a pairing does as well.
     """
 
     share: float
@@ -85,7 +94,9 @@ class Alignment(NamedTuple):
     p_value: float
 
 
-def align(one: Sequence[Sequence[int]], other: Sequence[Sequence[int]], *, tolerance: int, shuffles: int = 1000, seed: int = 0) -> Alignment:
+def align(
+    one: Sequence[Sequence[int]], other: Sequence[Sequence[int]], *, tolerance: int, shuffles: int = 1000, seed: int = 0
+) -> Alignment:
     """How well the transitions `one[run]` coincide with `other[run]`, against a null that shuffles the runs of `other`."""
     if len(one) != len(other):
         raise ValueError(f"got transitions of {len(one)} runs and of {len(other)}: both need one sequence per run")
@@ -99,7 +110,11 @@ def align(one: Sequence[Sequence[int]], other: Sequence[Sequence[int]], *, toler
     share = np.trace(hits) / count
     near = np.concatenate(lags)
     return Alignment(
-        float(share), count, float(np.median(near[np.isfinite(near)])) if np.isfinite(near).any() else np.nan, float(null.mean()), float((1 + np.sum(null >= share)) / (1 + shuffles))
+        float(share),
+        count,
+        float(np.median(near[np.isfinite(near)])) if np.isfinite(near).any() else np.nan,
+        float(null.mean()),
+        float((1 + np.sum(null >= share)) / (1 + shuffles)),
     )
 
 

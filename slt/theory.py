@@ -1,8 +1,8 @@
 """Learning coefficients known in closed form, and what an exact sampler returns at finite nbeta.
 
 The first group returns (lambda, multiplicity) for nbeta -> infinity. The `*_finite` group returns nbeta E[K] under
-exp(-nbeta K(w)) times a prior, which is what an estimate must be compared with: at nbeta = 100 it can be half of lambda.
-Host functions on Python numbers, in double precision.
+exp(-nbeta K(w)) times a prior, which is what an estimate must be compared with: at nbeta = 100 it can be half of
+lambda. Host functions on Python numbers, in double precision.
 """
 
 from collections.abc import Sequence
@@ -39,11 +39,11 @@ def reduced_rank(inputs: int, hidden: int, outputs: int, rank: int) -> tuple[flo
     M, H, N, r = inputs, hidden, outputs, rank
     if not 0 <= r <= min(M, H, N):
         raise ValueError(f"got rank={r}: the product of {M} -> {H} -> {N} has rank 0..{min(M, H, N)}")
-    if M + H < N + r:
+    if N + r > M + H:
         return (H * M - H * r + N * r) / 2, 1
-    if N + H < M + r:
+    if M + r > N + H:
         return (H * N - H * r + M * r) / 2, 1
-    if M + N < H + r:
+    if H + r > M + N:
         return M * N / 2, 1
     odd = (M + H + N + r) % 2
     return (-((H + r) ** 2) - M**2 - N**2 + 2 * (H + r) * (M + N) + 2 * M * N + odd) / 8, 1 + odd
@@ -52,11 +52,13 @@ def reduced_rank(inputs: int, hidden: int, outputs: int, rank: int) -> tuple[flo
 def deep_linear(widths: Sequence[int], rank: int) -> tuple[float, int]:
     """The deep linear network W_L ... W_1 with layer sizes `widths` (inputs first) at a true product of the given rank.
 
-    Aoyagi 2024 (arXiv 2303.15739), Theorem 1. With the excess widths M_s = d_s - r sorted, the l + 1 smallest for which
-    sum >= l max and the next one is larger than sum/l make up the singular part.
+    Aoyagi 2024 (arXiv 2303.15739), Theorem 1. With the excess widths M_s = d_s - r sorted, the l + 1 smallest for
+    which sum >= l max and the next one is larger than sum/l make up the singular part.
     """
     if len(widths) < 2 or not 0 <= rank <= min(widths):
-        raise ValueError(f"got widths={list(widths)}, rank={rank}: at least two widths are needed, and a rank of 0..{min(widths)}")
+        raise ValueError(
+            f"got widths={list(widths)}, rank={rank}: at least two widths are needed, and a rank of 0..{min(widths)}"
+        )
     excess = sorted(d - rank for d in widths)
     l = next(l for l in range(1, len(excess)) if _is_bottleneck(excess, l))
     M, total = excess[: l + 1], sum(excess[: l + 1])
@@ -89,8 +91,8 @@ def normal_crossing_finite(k: Sequence[int], *, nbeta: float, gamma: float | Non
     """nbeta E[K] for K = prod_i w_i^{2 k_i} under the uniform prior on [-1, 1]^d, or N(0, 1/gamma) if gamma is given.
 
     The evidence is the inverse Mellin transform Z(nbeta) = (1/2 pi i) int Gamma(s) nbeta^{-s} zeta(-s) ds of the zeta
-    function zeta(z) = E[K^z] (Watanabe 2009, section 4.2) on a line left of its first pole, which is at s = lambda; the
-    estimate is -d log Z/d log nbeta, which multiplies the integrand by s.
+    function zeta(z) = E[K^z] (Watanabe 2009, section 4.2) on a line left of its first pole, which is at s = lambda;
+    the estimate is -d log Z/d log nbeta, which multiplies the integrand by s.
     """
     k = [k_i for k_i in k if k_i > 0]
     c = normal_crossing(k)[0] / 2
@@ -115,8 +117,9 @@ def _log_moment(power: np.ndarray, gamma: float | None) -> np.ndarray:
 def reduced_rank_finite(inputs: int, hidden: int, outputs: int, *, nbeta: float, gamma: float) -> float:
     """nbeta E[K] for K = |B A|^2/2 localised at A = B = 0 by gamma; A: (hidden, inputs), B: (outputs, hidden).
 
-    Integrating B out leaves det(gamma + nbeta A A^T)^{-outputs/2} under a Gaussian A: an integral over the eigenvalues x of
-    a Wishart matrix, density prod_i x_i^{(|M - H| - 1)/2} e^{-gamma x_i/2} prod_{i<j} |x_i - x_j|, by quadrature in log x.
+    Integrating B out leaves det(gamma + nbeta A A^T)^{-outputs/2} under a Gaussian A: an integral over the
+    eigenvalues x of a Wishart matrix, density prod_i x_i^{(|M - H| - 1)/2} e^{-gamma x_i/2} prod_{i<j} |x_i - x_j|,
+    by quadrature in log x.
     """
     r, other = sorted((hidden, inputs))
     if r > 3:

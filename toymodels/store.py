@@ -1,7 +1,8 @@
 """A run is a directory: `run.json` says what it is, and every series of checkpoints in it is a folder of Orbax steps.
 
-Dense checkpoints of small models are written in chunks: one step holds the stacked trajectory since the previous one and the
-state to continue from. A chunk is whole when its digest, written last, matches its files; anything less is named and made anew.
+Dense checkpoints of small models are written in chunks: one step holds the stacked trajectory since the previous one
+and the state to continue from. A chunk is whole when its digest, written last, matches its files; anything less is
+named and made anew.
 """
 
 import hashlib
@@ -51,9 +52,13 @@ def describe(directory: Path, identity: dict[str, Any], **circumstances: Any) ->
         found = json.loads(path.read_text())
         changed = _differences(found["identity"], wanted["identity"])
     except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise DifferentRun(f"{path} cannot be read ({error!r}): move {directory} away, or give another --out") from error
+        raise DifferentRun(
+            f"{path} cannot be read ({error!r}): move {directory} away, or give another --out"
+        ) from error
     if changed:
-        raise DifferentRun(f"{directory} holds another run ({'; '.join(changed)}): give another --out, or repeat its arguments")
+        raise DifferentRun(
+            f"{directory} holds another run ({'; '.join(changed)}): give another --out, or repeat its arguments"
+        )
     for line in _differences(found["circumstances"], wanted["circumstances"]):
         warnings.warn(f"{directory} was begun under other circumstances: {line}", stacklevel=2)
 
@@ -62,7 +67,9 @@ def _differences(found: Any, wanted: Any, name: str = "") -> list[str]:
     """Where two descriptions differ, leaf by leaf: `seeds is 4 there and 8 here`."""
     if isinstance(found, dict) and isinstance(wanted, dict):
         keys = sorted(found.keys() | wanted.keys())
-        return [line for key in keys for line in _differences(found.get(key), wanted.get(key), f"{name}.{key}".lstrip("."))]
+        return [
+            line for key in keys for line in _differences(found.get(key), wanted.get(key), f"{name}.{key}".lstrip("."))
+        ]
     return [] if found == wanted else [f"{name} is {found!r} there and {wanted!r} here"]
 
 
@@ -97,7 +104,8 @@ def steps(directory: Path) -> list[int]:
 def resume(directory: Path, step: int, like: Tree, compute: Callable[[], Tree]) -> Tree:
     """Step `step` of the series `directory`: read if it is there and whole, else computed and saved.
 
-    A damaged step is named in a warning before it is made anew, so nothing is lost silently and nothing finished is repeated.
+    A damaged step is named in a warning before it is made anew, so nothing is lost silently and nothing finished is
+    repeated.
     """
     if (Path(directory) / str(step)).exists() and _whole(directory, step):
         return load(directory, step, like)
@@ -121,7 +129,9 @@ def _checkpointer() -> ocp.Checkpointer:
 
 def _digest(place: Path) -> dict[str, str]:
     """The SHA-256 of every file of a checkpoint. Orbax notices most truncated files but reads some altered ones."""
-    files = sorted(path for path in place.rglob("*") if path.is_file() and path.name not in (DIGEST, f".{DIGEST}.partial"))
+    files = sorted(
+        path for path in place.rglob("*") if path.is_file() and path.name not in (DIGEST, f".{DIGEST}.partial")
+    )
     return {str(path.relative_to(place)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
@@ -129,10 +139,16 @@ def _verify(place: Path) -> None:
     try:
         wanted = json.loads((place / DIGEST).read_text())
     except FileNotFoundError:
-        raise DamagedCheckpoint(f"{place} is incomplete: {DIGEST} is missing, the run was stopped while it was written") from None
+        raise DamagedCheckpoint(
+            f"{place} is incomplete: {DIGEST} is missing, the run was stopped while it was written"
+        ) from None
     except ValueError:
         raise DamagedCheckpoint(f"{place / DIGEST} is damaged") from None
     found = _digest(place)
-    bad = [f"{name} is {'altered or truncated' if name in found else 'missing'}" for name in wanted if found.get(name) != wanted[name]]
+    bad = [
+        f"{name} is {'altered or truncated' if name in found else 'missing'}"
+        for name in wanted
+        if found.get(name) != wanted[name]
+    ]
     if bad:
         raise DamagedCheckpoint(f"checkpoint {place} is damaged: {'; '.join(bad)}")

@@ -24,9 +24,9 @@ Loss = Callable[[Params, Batch], Float[Array, " n"]]
 class Task(NamedTuple):
     """A data-generating process with its loss, as two pure functions (and a third where the integral is known).
 
-    sample: (key, n) -> Batch. `n` is static; the task's own parameters may be traced, so a sweep can `vmap` over them.
-    loss: (prediction, y) -> scalar, for one example.
-    population: params -> scalar, the exact expectation of the loss, for tasks that have it in closed form.
+    sample: (key, n) -> Batch. `n` is static; the task's own parameters may be traced, so a sweep can `vmap` over
+    them. loss: (prediction, y) -> scalar, for one example. population: params -> scalar, the exact expectation of the
+    loss, for tasks that have it in closed form.
     """
 
     sample: Callable[[Key[Array, ""], int], Batch]
@@ -55,8 +55,8 @@ def objective(model: nn.Module, task: Task) -> Loss:
 def finite(task: Task, data: Batch) -> Task:
     """The task whose distribution is the uniform one on `data`: minibatches are drawn from it with replacement.
 
-    The loss is the one of `task`; its population value is not (`population` becomes None): that of the data is the mean
-    of the objective over `data`.
+    The loss is the one of `task`; its population value is not (`population` becomes None): that of the data is the
+    mean of the objective over `data`.
     """
     size = len(data.x)
 

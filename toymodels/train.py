@@ -24,7 +24,8 @@ class TrainState(NamedTuple):
 class Trajectory(NamedTuple):
     """What a training run leaves behind: every leaf carries a leading time axis.
 
-    loss: the loss at `params` on the minibatch that step `step` draws (so it is a function of key, step and params alone).
+    loss: the loss at `params` on the minibatch that step `step` draws (so it is a function of key, step and params
+    alone).
     """
 
     step: Int[Array, " time"]
@@ -38,7 +39,14 @@ def start(params: Params, tx: optax.GradientTransformation) -> TrainState:
 
 
 def segment(
-    key: Key[Array, ""], state: TrainState, stop: int | Int[Array, ""], *, loss: Loss, task: Task, tx: optax.GradientTransformation, batch_size: int
+    key: Key[Array, ""],
+    state: TrainState,
+    stop: int | Int[Array, ""],
+    *,
+    loss: Loss,
+    task: Task,
+    tx: optax.GradientTransformation,
+    batch_size: int,
 ) -> TrainState:
     """Gradient steps from `state.step` up to `stop`; step t draws its minibatch from `fold_in(key, t)`.
 
@@ -59,7 +67,14 @@ def segment(
 
 
 def advance(
-    key: Key[Array, ""], state: TrainState, checkpoints: Int[Array, " time"], *, loss: Loss, task: Task, tx: optax.GradientTransformation, batch_size: int
+    key: Key[Array, ""],
+    state: TrainState,
+    checkpoints: Int[Array, " time"],
+    *,
+    loss: Loss,
+    task: Task,
+    tx: optax.GradientTransformation,
+    batch_size: int,
 ) -> tuple[TrainState, Trajectory]:
     """Train on from `state` through `checkpoints`; returns the state to continue from and the trajectory in between."""
 
@@ -72,7 +87,14 @@ def advance(
 
 
 def train(
-    key: Key[Array, ""], params: Params, checkpoints: Int[Array, " time"], *, loss: Loss, task: Task, tx: optax.GradientTransformation, batch_size: int
+    key: Key[Array, ""],
+    params: Params,
+    checkpoints: Int[Array, " time"],
+    *,
+    loss: Loss,
+    task: Task,
+    tx: optax.GradientTransformation,
+    batch_size: int,
 ) -> Trajectory:
     """Train `params` from step 0 and keep them at every one of the increasing steps `checkpoints` (see `linear`, `log`)."""
     return advance(key, start(params, tx), checkpoints, loss=loss, task=task, tx=tx, batch_size=batch_size)[1]
@@ -81,14 +103,18 @@ def train(
 def linear(stop: int, every: int) -> Int[np.ndarray, " time"]:
     """Checkpoints at 0, every, 2 every, ... up to and including `stop`."""
     if not 1 <= every <= stop <= MAX_STEP:
-        raise ValueError(f"got every={every}, stop={stop}: write 1 <= every <= stop <= {MAX_STEP} (a step is a 32-bit integer)")
+        raise ValueError(
+            f"got every={every}, stop={stop}: write 1 <= every <= stop <= {MAX_STEP} (a step is a 32-bit integer)"
+        )
     return union(np.arange(0, stop + 1, every), np.array([stop]))
 
 
 def log(stop: int, count: int) -> Int[np.ndarray, " time"]:
     """Step 0 and at most `count` steps evenly spaced in log(step) from 1 to `stop`, without repetitions."""
     if not 1 <= count <= stop <= MAX_STEP:
-        raise ValueError(f"got count={count}, stop={stop}: write 1 <= count <= stop <= {MAX_STEP}; there are no more checkpoints than steps")
+        raise ValueError(
+            f"got count={count}, stop={stop}: write 1 <= count <= stop <= {MAX_STEP}; there are no more checkpoints than steps"
+        )
     return union(np.array([0]), np.round(np.geomspace(1, stop, count)).astype(int))
 
 

@@ -1,8 +1,8 @@
 """The contract between a loss and a sampler: `Potential` is what is sampled, `Sampler` is how.
 
-Conventions, stated once. The target is p(w) ~ exp(-U(w)) with U = nbeta L(w) + (gamma/2)|w - w*|^2; n*beta is one number,
-`nbeta`. A step of size eps is w <- w - (eps/2) grad U + N(0, eps). The loss recorded is the one at the position from
-which the step started.
+Conventions, stated once. The target is p(w) ~ exp(-U(w)) with U = nbeta L(w) + (gamma/2)|w - w*|^2; n*beta is one
+number, `nbeta`. A step of size eps is w <- w - (eps/2) grad U + N(0, eps). The loss recorded is the one at the
+position from which the step started.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,8 @@ PotentialFn = Callable[[Key[Array, ""], Params], tuple[Scalar, Scalar]]
 class Potential(NamedTuple):
     """value: (key, params) -> (U, L); an inexact one draws its own minibatch from the key, an exact one ignores it.
 
-    mask: a pytree of booleans like the parameters (or a prefix of it); False is a frozen coordinate. None: all are free.
+    mask: a pytree of booleans like the parameters (or a prefix of it); False is a frozen coordinate. None: all are
+    free.
     """
 
     value: PotentialFn
@@ -33,7 +34,8 @@ class Potential(NamedTuple):
 class Info(NamedTuple):
     """What a step tells: the loss where it started, and the Metropolis acceptance probability of its proposal.
 
-    An unadjusted sampler reports the probability with which its step would have been accepted; NaN where U is inexact.
+    An unadjusted sampler reports the probability with which its step would have been accepted; NaN where U is
+    inexact.
     """
 
     loss: Scalar
@@ -64,7 +66,9 @@ def localised(
     """
     size = len(jax.tree.leaves(data)[0])
     if batch_size is not None and not 1 <= batch_size <= size:
-        raise ValueError(f"got batch_size={batch_size} for {size} examples: write 1 <= batch_size <= {size}, or None for all of them")
+        raise ValueError(
+            f"got batch_size={batch_size} for {size} examples: write 1 <= batch_size <= {size}, or None for all of them"
+        )
 
     def value(key: Key[Array, ""], params: Params) -> tuple[Scalar, Scalar]:
         batch = data
@@ -83,7 +87,8 @@ def localised(
 def paired(potential: Potential, centre: Params, loss_at_centre: Scalar) -> Potential:
     """The same potential with each L(w) on a minibatch replaced by L(w) - L(centre) + loss_at_centre, on that minibatch.
 
-    A control variate: the two losses share the minibatch's noise, which cancels in the estimate. The gradient is unchanged.
+    A control variate: the two losses share the minibatch's noise, which cancels in the estimate. The gradient is
+    unchanged.
     """
 
     def value(key: Key[Array, ""], params: Params) -> tuple[Scalar, Scalar]:
@@ -110,7 +115,9 @@ def evaluate(key: Key[Array, ""], params: Params, potential: Potential) -> Point
 
 def select(mask: PyTree, where_true: Params, where_false: Params) -> Params:
     """Coordinate by coordinate; `mask` may be a prefix of the parameters' tree."""
-    return jax.tree.map(lambda m, a, b: jax.tree.map(lambda a, b: jnp.where(m, a, b), a, b), mask, where_true, where_false)
+    return jax.tree.map(
+        lambda m, a, b: jax.tree.map(lambda a, b: jnp.where(m, a, b), a, b), mask, where_true, where_false
+    )
 
 
 def langevin(key: Key[Array, ""], at: Point, step_size: Float[Array, ""] | float, potential: Potential) -> Params:

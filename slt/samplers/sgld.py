@@ -10,8 +10,8 @@ from slt.samplers.base import Info, Params, Point, Potential, Sampler, acceptanc
 def sgld(step_size: Float[Array, ""] | float) -> Sampler:
     """w <- w - (eps/2) grad U + N(0, eps), never rejected; with an exact potential, unadjusted Langevin.
 
-    On a quadratic U with curvature A its stationary variance is 1/(A (1 - eps A/4)), not 1/A: it overshoots by the second
-    factor, and diverges at eps A >= 4.
+    On a quadratic U with curvature A its stationary variance is 1/(A (1 - eps A/4)), not 1/A: it overshoots by the
+    second factor, and diverges at eps A >= 4.
     """
 
     def init(key: Key[Array, ""], params: Params, potential: Potential) -> Point:

@@ -15,8 +15,8 @@ class Geometry(NamedTuple):
     """What one reads off one model's weights.
 
     norm: |W_i|.  bias: b_i.  angle: of W_i in the plane, radians in (-pi, pi] (NaN unless hidden = 2).
-    dimensionality: D_i.  interference: sum_{j != i} (W^_i . W_j)^2, how much of the other features is read on W_i's direction.
-    dimensions_per_feature: D* = m/|W|_F^2.
+    dimensionality: D_i.  interference: sum_{j != i} (W^_i . W_j)^2, how much of the other features is read on W_i's
+    direction. dimensions_per_feature: D* = m/|W|_F^2.
     """
 
     norm: Float[Array, " features"]
@@ -63,8 +63,9 @@ def _divide(numerator: Array, denominator: Array) -> Array:
 def kgon(W: Float[np.ndarray, "2 features"], b: Float[np.ndarray, " features"]) -> str:
     """The name of the polygon of a model with two hidden dimensions, from the weights alone: `5`, `5+`, `4++`, `4+-`, ...
 
-    k vertices, features with |W_i| > 1/2; a `+` for each of the others with positive bias; a `-` for each vertex whose own
-    output never fires, |W_i|^2 + b_i <= 0. Chen et al. 2023 (arXiv 2310.06301), section 3.2. `nan` if the weights are not finite.
+    k vertices, features with |W_i| > 1/2; a `+` for each of the others with positive bias; a `-` for each vertex
+    whose own output never fires, |W_i|^2 + b_i <= 0. Chen et al. 2023 (arXiv 2310.06301), section 3.2. `nan` if the
+    weights are not finite.
     """
     W, b = np.asarray(W), np.asarray(b)
     if not (np.all(np.isfinite(W)) and np.all(np.isfinite(b))):

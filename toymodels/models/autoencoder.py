@@ -1,15 +1,14 @@
 """The toy model of superposition: a tied autoencoder with fewer hidden dimensions than features."""
 
 import flax.linen as nn
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
 class Autoencoder(nn.Module):
     """x' = ReLU(W^T W x + b), for one example x of shape (features,).
 
-    Elhage et al. 2022 (Toy Models of Superposition), "ReLU output model"; the columns W_i of `W: (hidden, features)` are
-    the directions of the features. The hidden vector h = W x is sown as the intermediate `hidden`.
+    Elhage et al. 2022 (Toy Models of Superposition), "ReLU output model"; the columns W_i of `W: (hidden, features)`
+    are the directions of the features. The hidden vector h = W x is sown as the intermediate `hidden`.
     """
 
     features: int

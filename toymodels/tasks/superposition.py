@@ -14,17 +14,26 @@ from toymodels.task import Batch, Params, Task
 def sparse_features(importance: ArrayLike, density: ArrayLike) -> Task:
     """Each of the n = len(importance) features is 0 with probability 1 - density, else uniform on [0, 1].
 
-    L = sum_i I_i (x_i - x'_i)^2; Elhage et al. 2022, "Demonstrating superposition". `density` is a scalar or (n,). Both may be traced.
+    L = sum_i I_i (x_i - x'_i)^2; Elhage et al. 2022, "Demonstrating superposition". `density` is a scalar or (n,).
+    Both may be traced.
     """
     importance = jnp.asarray(importance)
     if importance.ndim != 1 or importance.size == 0:
-        raise ValueError(f"importance has shape {importance.shape}, one number per feature is needed: jnp.ones(features)")
+        raise ValueError(
+            f"importance has shape {importance.shape}, one number per feature is needed: jnp.ones(features)"
+        )
     if not isinstance(density, jax.core.Tracer) and not np.all((np.asarray(density) > 0) & (np.asarray(density) <= 1)):
-        raise ValueError(f"got density={density}: it is the probability that a feature is active, in (0, 1]; for sparsity S write density=1 - S")
+        raise ValueError(
+            f"got density={density}: it is the probability that a feature is active, in (0, 1]; for sparsity S write density=1 - S"
+        )
+
+    p = jnp.broadcast_to(density, (1, importance.size))
 
     def sample(key: Key[Array, ""], n: int) -> Batch:
-        u = jax.random.uniform(key, (n, importance.size))  # one uniform is enough: given u < p, u/p is uniform on [0, 1]
-        x = jnp.where(u < density, u / density, 0)
+        u = jax.random.uniform(
+            key, (n, importance.size)
+        )  # one uniform is enough: given u < p, u/p is uniform on [0, 1]
+        x = jnp.where(u < p, u / p, 0)
         return Batch(x, x)
 
     return Task(sample, lambda prediction, y: jnp.sum(importance * (prediction - y) ** 2))
@@ -33,8 +42,8 @@ def sparse_features(importance: ArrayLike, density: ArrayLike) -> Task:
 def one_sparse(features: int) -> Task:
     """x = mu e_j with j uniform on the features and mu uniform on [0, 1]; L = |x - x'|^2.
 
-    The high-sparsity limit of `sparse_features`; Chen et al. 2023 (arXiv 2310.06301), section 2. Its `population` reads
-    the parameters {"W": (2, features), "b": (features,)} of the tied ReLU autoencoder.
+    The high-sparsity limit of `sparse_features`; Chen et al. 2023 (arXiv 2310.06301), section 2. Its `population`
+    reads the parameters {"W": (2, features), "b": (features,)} of the tied ReLU autoencoder.
     """
     if features < 1:
         raise ValueError(f"got features={features}: at least one is needed")
@@ -54,8 +63,8 @@ def one_sparse(features: int) -> Task:
 def potential(W: Float[Array, "hidden features"], b: Float[Array, " features"]) -> Scalar:
     """The exact population loss E|x - ReLU(W^T W x + b)|^2 of `one_sparse`, in closed form.
 
-    (1/c) sum_i [ own(a_ii, b_i) + sum_{j != i} cross(a_ij, b_i) ] with a = W^T W and c features, where own and cross are
-    the integrals over mu in [0, 1] of (mu - ReLU(a mu + b))^2 and ReLU(a mu + b)^2. Chen et al. 2023, section 3.
+    (1/c) sum_i [ own(a_ii, b_i) + sum_{j != i} cross(a_ij, b_i) ] with a = W^T W and c features, where own and cross
+    are the integrals over mu in [0, 1] of (mu - ReLU(a mu + b))^2 and ReLU(a mu + b)^2. Chen et al. 2023, section 3.
     """
     a = W.T @ W
     cross = _cross(a, b[:, None])
@@ -85,8 +94,8 @@ def _own(a: Array, b: Array) -> Array:
 def polygon(k: int, features: int, positive: int = 0) -> tuple[Float[Array, "2 features"], Float[Array, " features"]]:
     """The k-gon critical point of `potential`: features 0..k-1 on a regular polygon, the others dead. Returns (W, b).
 
-    `positive` of the dead features have the bias 1/(2c), the others a clearly negative one. Chen et al. 2023, Table 1.
-    For k >= 5 the radius and bias are the minimum over the symmetric family; up to k = 4 they are 1 and 0.
+    `positive` of the dead features have the bias 1/(2c), the others a clearly negative one. Chen et al. 2023, Table
+    1. For k >= 5 the radius and bias are the minimum over the symmetric family; up to k = 4 they are 1 and 0.
     """
     if not 2 <= k <= 8 or k > features:
         raise ValueError(f"got k={k}, features={features}: k-gons are known for k = 2..8, with k <= features")
@@ -116,13 +125,15 @@ def _vertex(k: int) -> tuple[float, float]:
 def levels(features: int) -> dict[str, float]:
     """The theory's plateaus of the loss: name -> potential of the k-gons, k >= 4, of `features` features in two dimensions.
 
-    A name is k, a `+` for each dead feature with positive bias and, for the 4-gon, a `-` for each vertex whose bias is so
-    negative that its own output never fires: (h_k + c - k + p)/(3c) - s/(4c^2), Chen et al. 2023, section 3.2.
+    A name is k, a `+` for each dead feature with positive bias and, for the 4-gon, a `-` for each vertex whose bias
+    is so negative that its own output never fires: (h_k + c - k + p)/(3c) - s/(4c^2), Chen et al. 2023, section 3.2.
     """
     loss = jax.jit(potential)
     names = {}
     for k in range(4, min(features, 8) + 1):
         for plus in range(features - k + 1):
             for minus in range(4 + 1 if k == 4 else 1):
-                names[f"{k}" + "+" * plus + "-" * minus] = float(loss(*polygon(k, features, plus))) + minus / (3 * features)
+                names[f"{k}" + "+" * plus + "-" * minus] = float(loss(*polygon(k, features, plus))) + minus / (
+                    3 * features
+                )
     return names
