@@ -35,3 +35,19 @@ def at_least(least: int, **numbers: int) -> None:
     for name, number in numbers.items():
         if number < least:
             raise ValueError(f"got {name}={number}: write --{name.replace('_', '-')} {least} or more")
+
+
+def positive(**numbers: float) -> None:
+    """Raise ValueError for the first of the named settings that is not a positive finite number."""
+    for name, number in numbers.items():
+        if not 0 < number < float("inf"):
+            raise ValueError(f"got {name}={number}: --{name.replace('_', '-')} needs a positive number")
+
+
+def multiple(of: int, **numbers: int) -> None:
+    """Raise ValueError for the first of the named settings that is not a multiple of `of`."""
+    for name, number in numbers.items():
+        if number % of:
+            raise ValueError(
+                f"got {name}={number}: write a multiple of {of}, such as --{name.replace('_', '-')} {number - number % of or of}"
+            )

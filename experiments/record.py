@@ -34,15 +34,22 @@ class Record(NamedTuple):
     progress: Progress | None = None
 
 
-_current: ContextVar[Record] = ContextVar("record", default=Record())
+NOWHERE = Record()
+_current: ContextVar[Record] = ContextVar("record", default=NOWHERE)
 
 
 @contextmanager
 def recording(directory: Path | None, console: Console | None = None) -> Iterator[Record]:
     """Everything kept inside the block goes to `directory`; with a console, bars are drawn on it."""
     columns = (
-        SpinnerColumn(), TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
-    )  # fmt: skip
+        SpinnerColumn(),
+        TextColumn("{task.description:<28}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
     progress = Progress(*columns, console=console, disable=console is None)
     token = _current.set(Record(directory, progress))
     try:

@@ -41,7 +41,7 @@ def run(point: Callable[[Point], Result], grid: Point, *, name: str = "sweep", b
     """
     size, lanes, sharding = _layout(grid, batch)
     mapped = jax.jit(jax.vmap(point), in_shardings=sharding)
-    advance = bar(name, size)
+    advance = bar(f"{name}, {size} points", size)
     finished = []
     for i in range(ceil(size / lanes)):
         index = np.minimum(np.arange(i * lanes, (i + 1) * lanes), size - 1)
@@ -72,7 +72,7 @@ def train(
     index = np.minimum(np.arange(lanes), size - 1)
     spread = lambda tree: _place(jax.tree.map(lambda leaf: leaf[index], tree), sharding)
     points, state = spread(grid), TrainState(state.step, spread(state.params), spread(state.opt_state))
-    progress = bar(name, len(checkpoints))
+    progress = bar(f"training {size} runs", len(checkpoints))
     chunks, broken = [], np.zeros(size, bool)
     for i in range(0, len(checkpoints), chunk):
         stops = checkpoints[

@@ -23,7 +23,7 @@ DIGEST = "digest.json"
 
 
 class DamagedCheckpoint(Exception):
-    """A checkpoint whose files are missing, truncated or altered; the message names them."""
+    """A checkpoint whose files are missing, truncated or altered, or hold other shapes; the message names them."""
 
 
 class DifferentRun(ValueError):
@@ -51,7 +51,8 @@ def describe(directory: Path, identity: dict[str, Any], **circumstances: Any) ->
     try:
         found = json.loads(path.read_text())
         changed = _differences(found["identity"], wanted["identity"])
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        moved = _differences(found["circumstances"], wanted["circumstances"])
+    except (ValueError, KeyError, TypeError) as error:
         raise DifferentRun(
             f"{path} cannot be read ({error!r}): move {directory} away, or give another --out"
         ) from error
@@ -59,7 +60,7 @@ def describe(directory: Path, identity: dict[str, Any], **circumstances: Any) ->
         raise DifferentRun(
             f"{directory} holds another run ({'; '.join(changed)}): give another --out, or repeat its arguments"
         )
-    for line in _differences(found["circumstances"], wanted["circumstances"]):
+    for line in moved:
         warnings.warn(f"{directory} was begun under other circumstances: {line}", stacklevel=2)
 
 
@@ -76,23 +77,40 @@ def _differences(found: Any, wanted: Any, name: str = "") -> list[str]:
 def save(directory: Path, step: int, tree: Any) -> None:
     """Write `tree` as step `step` of the series `directory`, whole or not at all; a damaged step of that number is replaced."""
     directory = Path(directory).absolute()
-    for stale in directory.glob(f"{step}.*"):  # what a killed run left of a save
-        shutil.rmtree(stale)
-    with _checkpointer() as checkpointer:
-        checkpointer.save(directory / str(step), jax.device_get(tree), force=True)
-    write_atomically(directory / str(step) / DIGEST, json.dumps(_digest(directory / str(step))))
+    _remove_partial(directory, step)  # what a killed run may have left
+    try:
+        with _checkpointer() as checkpointer:
+            checkpointer.save(directory / str(step), jax.device_get(tree), force=True)
+        write_atomically(directory / str(step) / DIGEST, json.dumps(_digest(directory / str(step))))
+    except (OSError, ValueError) as error:  # a ValueError is how Orbax passes on what the file system refused
+        _remove_partial(directory, step)
+        reason = "no space left on the device" if "No space left" in str(error) else str(error).splitlines()[0]
+        raise OSError(f"checkpoint {step} could not be written to {directory}: {reason}") from error
+
+
+def _remove_partial(directory: Path, step: int) -> None:
+    for path in directory.glob(f"{step}.*"):
+        shutil.rmtree(path)
 
 
 def load(directory: Path, step: int, like: Tree | None = None) -> Tree:
     """Read step `step` of the series `directory` back, as numpy arrays in the structure of `like` (default: nested dictionaries).
 
-    Raises DamagedCheckpoint, naming the files, if any is missing, truncated or altered.
+    Raises DamagedCheckpoint, naming the files, if any is missing, truncated or altered, or if the shapes are not those
+    of `like`.
     """
     place = Path(directory).absolute() / str(step)
     _verify(place)
-    target = None if like is None else jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
+    empty = lambda leaf: np.empty(leaf.shape, leaf.dtype) if hasattr(leaf, "shape") else leaf  # numbers stay numbers
+    target = None if like is None else jax.tree.map(empty, like)
     with _checkpointer() as checkpointer:
-        return checkpointer.restore(place, target)
+        tree = checkpointer.restore(place, target)
+    shapes = lambda tree: [np.shape(leaf) for leaf in jax.tree.leaves(tree)]
+    if like is not None and shapes(tree) != shapes(like):  # Orbax returns the shapes it finds, whatever was asked for
+        raise DamagedCheckpoint(
+            f"{place} holds arrays of shapes {shapes(tree)}, not {shapes(like)}: it was written with other settings"
+        )
+    return tree
 
 
 def steps(directory: Path) -> list[int]:
@@ -107,8 +125,11 @@ def resume(directory: Path, step: int, like: Tree, compute: Callable[[], Tree]) 
     A damaged step is named in a warning before it is made anew, so nothing is lost silently and nothing finished is
     repeated.
     """
-    if (Path(directory) / str(step)).exists() and _whole(directory, step):
-        return load(directory, step, like)
+    if (Path(directory) / str(step)).exists():
+        try:
+            return load(directory, step, like)
+        except DamagedCheckpoint as error:
+            warnings.warn(str(error), stacklevel=2)
     tree = compute()
     save(directory, step, tree)
     return jax.device_get(tree)
@@ -151,4 +172,4 @@ def _verify(place: Path) -> None:
         if found.get(name) != wanted[name]
     ]
     if bad:
-        raise DamagedCheckpoint(f"checkpoint {place} is damaged: {'; '.join(bad)}")
+        raise DamagedCheckpoint(f"checkpoint {place} does not agree with its {DIGEST}: {'; '.join(bad)}")

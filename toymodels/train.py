@@ -69,7 +69,7 @@ def segment(
 def advance(
     key: Key[Array, ""],
     state: TrainState,
-    checkpoints: Int[Array, " time"],
+    checkpoints: Int[Array | np.ndarray, " time"],
     *,
     loss: Loss,
     task: Task,
@@ -89,7 +89,7 @@ def advance(
 def train(
     key: Key[Array, ""],
     params: Params,
-    checkpoints: Int[Array, " time"],
+    checkpoints: Int[Array | np.ndarray, " time"],
     *,
     loss: Loss,
     task: Task,
@@ -115,9 +115,12 @@ def log(stop: int, count: int) -> Int[np.ndarray, " time"]:
         raise ValueError(
             f"got count={count}, stop={stop}: write 1 <= count <= stop <= {MAX_STEP}; there are no more checkpoints than steps"
         )
-    return union(np.array([0]), np.round(np.geomspace(1, stop, count)).astype(int))
+    return union(np.array([0]), np.round(np.geomspace(stop, 1, count)).astype(int))
 
 
 def union(*schedules: Int[np.ndarray, " _"]) -> Int[np.ndarray, " time"]:
     """All the checkpoints of several schedules, in order, each once."""
-    return np.unique(np.concatenate(schedules)).astype(np.int32)
+    steps = np.unique(np.concatenate(schedules))
+    if steps.size and not 0 <= steps[0] <= steps[-1] <= MAX_STEP:
+        raise ValueError(f"got steps {steps[0]} to {steps[-1]}: a step is a 32-bit integer, 0 to {MAX_STEP}")
+    return steps.astype(np.int32)

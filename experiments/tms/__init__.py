@@ -6,6 +6,7 @@ step, "opposing staircases". Three independent readings of the same checkpoints 
 lambda-hat, and the polygon read off the weights.
 """
 
+import functools
 from typing import Any, Literal
 
 import jax
@@ -15,24 +16,28 @@ import xarray as xr
 from jaxtyping import Array, Key
 
 from experiments import sweep
-from experiments.experiment import at_least
+from experiments.experiment import at_least, multiple, positive
+from experiments.tms.figure import plot
+from experiments.tms.report import SETTLE, claims
 from slt.diagnostics import verdict
 from slt.llc import LLC, estimate_llc
 from slt.phases import change_points
 from slt.samplers.sgld import sgld
-from toymodels.analysis.geometry import geometry, kgon, transitions
+from toymodels.analysis.geometry import LIVE, geometry, kgon, transitions
 from toymodels.models.autoencoder import Autoencoder
 from toymodels.task import Batch, finite, objective
 from toymodels.tasks.superposition import levels, one_sparse, polygon, potential
 from toymodels.train import TrainState, Trajectory, advance, linear, start
 
+__all__ = ["PRESETS", "claims", "plot", "run"]
+
 FEATURES, HIDDEN = 6, 2
-LEVEL_WIDTH = 1.5e-3  # how near a level of the theory a checkpoint must be to count as on it
+LOSS_NOISE = 1 / (8 * FEATURES**2)  # half the smallest distance between two levels, that of k and k+
 MODEL, TASK = Autoencoder(FEATURES, HIDDEN), one_sparse(FEATURES)
 LOSS = objective(MODEL, TASK)
 
 PRESETS = {
-    "smoke": dict(seeds=2, epochs=240, watch=8, horizon=300, read=60, chains=2, warmup=10, draws=20),
+    "smoke": dict(seeds=2, epochs=240, watch=8, horizon=300, read=60, patience=2, chains=2, warmup=10, draws=20),
     "default": {},
     "paper": dict(seeds=100, watch=1000, chains=10, draws=1000),
 }
@@ -46,6 +51,7 @@ def run(
     watch: int = 96,
     horizon: int = 6000,
     read: int = 360,
+    patience: int = 10,
     samples: int = 1000,
     batch_size: int = 20,
     learning_rate: float = 5e-3,
@@ -65,6 +71,7 @@ def run(
         watch: runs from zero biases that are watched for leaving the square.
         horizon: epoch up to which they are watched.
         read: epoch at which the forecast is made, a multiple of `every`.
+        patience: how many times longer the chains of the forecast are than those of the curves.
         samples: size n of each run's data set; n*beta is n/ln n.
         batch_size: size of a training minibatch.
         learning_rate: of SGD.
@@ -75,47 +82,51 @@ def run(
         warmup: steps thrown away at the start of each chain.
         draws: draws of each chain.
     """
-    at_least(1, seeds=seeds, epochs=epochs, every=every, batch_size=batch_size, watch=watch, chains=chains)
+    at_least(1, seeds=seeds, every=every, watch=watch, batch_size=batch_size, chains=chains, patience=patience)
+    at_least(0, read=read, warmup=warmup)
     at_least(2, samples=samples)
     at_least(8, draws=draws)
-    at_least(0, warmup=warmup)
-    horizon = max(horizon, epochs)
-    if read % every or not 0 <= read <= horizon or epochs % every or samples % batch_size:
-        raise ValueError(
-            f"got read={read}, epochs={epochs}, every={every}, samples={samples}, batch_size={batch_size}: --read (at most {horizon}) and --epochs "
-            "must be multiples of --every, --samples of --batch-size"
-        )
+    positive(learning_rate=learning_rate, gamma=gamma, step_size=step_size)
+    at_least(8 * every, epochs=epochs)  # a shorter curve cannot hold a transition
+    at_least(max(epochs, read), horizon=horizon)
+    multiple(every, epochs=epochs, read=read)
+    multiple(batch_size, samples=samples)
+
     per_epoch = samples // batch_size
-    checkpoints = linear(horizon * per_epoch, every * per_epoch)
     runs = _runs(seeds, watch)
-    trajectory = _train(
+    checkpoints = linear(horizon * per_epoch, every * per_epoch)
+    params = _train(
         runs, checkpoints, noise=noise, samples=samples, learning_rate=learning_rate, batch_size=batch_size
-    )
+    ).params
 
     nbeta = samples / np.log(samples)
-    curve = np.flatnonzero(runs["seed"] < seeds)
-    points = _points(runs, trajectory, curve, np.arange(epochs // every + 1), read // every)
-    llc = sweep.run(_estimator(samples, nbeta, gamma, step_size, chains, warmup, draws), points, name="llc", batch=32)
-
-    cut = lambda tree, rows: jax.tree.map(lambda leaf: leaf[rows], tree)
-    on_curve, watched = points["read"] == 0, points["read"] == 1
-    shape = (len(curve), epochs // every + 1)
-    results = _curves(cut(trajectory.params, curve), cut(llc, on_curve), shape)
-    results = results.assign_coords(
-        epoch=("epoch", every * np.arange(shape[1]), {"units": "epochs"}),
-        init=("run", np.where(runs["bias_scale"][curve] == 0, "zero", "normal")),
-        seed=("run", runs["seed"][curve]),
+    estimator = functools.partial(
+        _estimator, samples=samples, nbeta=nbeta, gamma=gamma, step_size=step_size, chains=chains
     )
-    results = results.merge(_forecast(trajectory.params, runs, cut(llc, watched), read // every, watch))
-    return results.assign_attrs(nbeta=nbeta, gamma=gamma, every=every, read=read, horizon=horizon, samples=samples)
+    curve, watched = np.flatnonzero(runs["seed"] < seeds), np.flatnonzero(runs["bias_scale"] == 0)[:watch]
+    results = _curves(
+        runs,
+        jax.tree.map(lambda leaf: leaf[curve, : epochs // every + 1], params),
+        curve,
+        every,
+        estimator(warmup=warmup, draws=draws),
+    )
+    early = _forecast(
+        runs,
+        jax.tree.map(lambda leaf: leaf[watched], params),
+        watched,
+        read // every,
+        estimator(warmup=patience * warmup, draws=patience * draws),
+    )
+    return results.merge(early).assign_attrs(
+        nbeta=nbeta, gamma=gamma, every=every, read=read, horizon=horizon, samples=samples
+    )
 
 
 def _runs(seeds: int, watch: int) -> dict[str, np.ndarray]:
-    """The training runs: max(seeds, watch) from zero biases, then `seeds` from normal ones. Zero-bias run i is seed i."""
-    zero, normal = (
-        sweep.product(bias_scale=[0.0], seed=range(max(seeds, watch))),
-        sweep.product(bias_scale=[1.0], seed=range(seeds)),
-    )
+    """The training runs: max(seeds, watch) from zero biases, then `seeds` from normal ones; each kind has seeds 0, 1, ..."""
+    zero = sweep.product(bias_scale=[0.0], seed=range(max(seeds, watch)))
+    normal = sweep.product(bias_scale=[1.0], seed=range(seeds))
     return {name: np.concatenate([zero[name], normal[name]]) for name in zero}
 
 
@@ -150,20 +161,9 @@ def _train(
     return sweep.train(train_on, runs, state, checkpoints)
 
 
-def _points(
-    runs: dict[str, np.ndarray], trajectory: Trajectory, curve: np.ndarray, times: np.ndarray, read: int
-) -> dict[str, np.ndarray]:
-    """Where lambda-hat is wanted: every time of every curve, then one time of every zero-bias run (marked read = 1)."""
-    watched = np.flatnonzero(runs["bias_scale"] == 0)
-    run = np.concatenate([np.repeat(curve, len(times)), watched])
-    time = np.concatenate([np.tile(times, len(curve)), np.full(len(watched), read)])
-    mark = np.repeat([0, 1], [len(curve) * len(times), len(watched)])
-    return {"seed": runs["seed"][run], "read": mark} | {
-        name: leaf[run, time] for name, leaf in trajectory.params.items()
-    }
-
-
-def _estimator(samples: int, nbeta: float, gamma: float, step_size: float, chains: int, warmup: int, draws: int) -> Any:
+def _estimator(
+    *, samples: int, nbeta: float, gamma: float, step_size: float, chains: int, warmup: int, draws: int
+) -> Any:
     """One point: lambda-hat at (W, b) on its run's data set, with the run's key, the same at every checkpoint."""
 
     def point(p: dict[str, Array]) -> LLC:
@@ -175,10 +175,16 @@ def _estimator(samples: int, nbeta: float, gamma: float, step_size: float, chain
     return point
 
 
-def _curves(params: dict[str, np.ndarray], llc: LLC, shape: tuple[int, int]) -> xr.Dataset:
-    """Everything known of each checkpoint of each curve, and the transitions in each of the three readings."""
-    runs, times = shape
-    W, b = params["W"][:, :times], params["b"][:, :times]
+def _curves(
+    runs: dict[str, np.ndarray], params: dict[str, np.ndarray], chosen: np.ndarray, every: int, estimator: Any
+) -> xr.Dataset:
+    """Everything known of each checkpoint of each chosen run, and the transitions in each of the three readings."""
+    W, b = params["W"], params["b"]
+    shape = W.shape[:2]
+    points = {"seed": np.repeat(runs["seed"][chosen], shape[1])} | {
+        name: leaf.reshape(-1, *leaf.shape[2:]) for name, leaf in params.items()
+    }
+    llc = sweep.run(estimator, points, name="llc", batch=32)
     loss = np.asarray(jax.jit(jax.vmap(jax.vmap(potential)))(W, b))
     shapes = jax.tree.map(np.asarray, jax.jit(jax.vmap(jax.vmap(geometry)))(W, b))
     names = np.array([[kgon(*model) for model in zip(*run, strict=True)] for run in zip(W, b, strict=True)])
@@ -205,7 +211,13 @@ def _curves(params: dict[str, np.ndarray], llc: LLC, shape: tuple[int, int]) -> 
         "findings": (time, _findings(llc, shape), {"long_name": "what verdict says of lambda-hat"}),
         "level_loss": ("theory", np.array(list(theory.values())), {"units": "E|x - x'|^2"}),
     }
-    results = xr.Dataset(variables, coords={"theory": list(theory)})
+    coordinates = {
+        "epoch": ("epoch", every * np.arange(shape[1]), {"units": "epochs"}),
+        "init": ("run", np.where(runs["bias_scale"][chosen] == 0, "zero", "normal")),
+        "seed": ("run", runs["seed"][chosen]),
+        "theory": list(theory),
+    }
+    results = xr.Dataset(variables, coordinates)
     return results.merge(_transitions(results))
 
 
@@ -224,48 +236,46 @@ def _findings(llc: LLC, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _transitions(results: xr.Dataset) -> xr.Dataset:
-    """The jump at each transition and NaN elsewhere; for the two curves, also the interval of its place, in checkpoints."""
-    shape = results.loss.shape
-    found = {
-        name: np.full(shape, np.nan) for name in ("loss_jump", "llc_jump", "llc_jump_low", "llc_jump_high", "kgon_jump")
-    }
-    for r in range(shape[0]):
-        loss, value, stderr = results.loss.values[r], results.value.values[r], results.stderr.values[r]
-        if shape[1] >= 6:
-            for c in change_points(loss, LEVEL_WIDTH):
-                found["loss_jump"][r, c.index] = c.jump
-            for c in change_points(value, stderr):
-                found["llc_jump"][r, c.index], found["llc_jump_low"][r, c.index], found["llc_jump_high"][r, c.index] = (
-                    c.jump,
-                    c.low,
-                    c.high,
-                )
-        for i in transitions(results.kgon.values[r]):
-            found["kgon_jump"][r, i] = loss[i] - loss[i - 1]
+    """The jump at each transition, NaN elsewhere; for the two curves also the interval of its place, in checkpoints."""
+    names = [
+        "loss_jump",
+        "llc_jump",
+        "kgon_jump",
+        *(f"{c}_jump_{end}" for c in ("loss", "llc") for end in ("low", "high")),
+    ]
+    found = {name: np.full(results.loss.shape, np.nan) for name in names}
+    noise = {"loss": np.full(results.loss.shape, LOSS_NOISE), "llc": results.stderr.values}
+    for r, labels in enumerate(results.kgon.values):
+        for name, curve in (("loss", results.loss.values), ("llc", results.value.values)):
+            for c in change_points(curve[r, SETTLE:], noise[name][r, SETTLE:]):
+                at = r, SETTLE + c.index
+                found[f"{name}_jump"][at] = c.jump
+                found[f"{name}_jump_low"][at], found[f"{name}_jump_high"][at] = SETTLE + c.low, SETTLE + c.high
+        for i in transitions(labels[SETTLE:]):
+            found["kgon_jump"][r, SETTLE + i] = (
+                results.loss.values[r, SETTLE + i] - results.loss.values[r, SETTLE + i - 1]
+            )
     return xr.Dataset({name: (("run", "epoch"), values) for name, values in found.items()})
 
 
 def _forecast(
-    params: dict[str, np.ndarray], runs: dict[str, np.ndarray], llc: LLC, read: int, watch: int
+    runs: dict[str, np.ndarray], params: dict[str, np.ndarray], watched: np.ndarray, read: int, estimator: Any
 ) -> xr.Dataset:
-    """The watched runs that are on a 4-gon at the reading: what is known of them then, and whether they have more vertices later."""
-    zero = np.flatnonzero(runs["bias_scale"] == 0)[:watch]
-    W, b = params["W"][zero], params["b"][zero]
-    norm = np.linalg.norm(W, axis=2)
-    vertices = np.array(
-        [
-            [int(kgon(*model)[0]) if np.isfinite(model[0]).all() else 0 for model in zip(*run, strict=True)]
-            for run in zip(W, b, strict=True)
-        ]
+    """What is known of each watched run at checkpoint `read`, and whether it has more than four vertices later."""
+    W, b = params["W"], params["b"]
+    llc = sweep.run(
+        estimator, {"seed": runs["seed"][watched], "W": W[:, read], "b": b[:, read]}, name="forecast", batch=32
     )
+    norm = np.linalg.norm(W, axis=2)
+    vertices = np.sum(norm > LIVE, axis=2)
     variables = {
         "on_square": vertices[:, read] == 4,
         "leaves": (vertices[:, read:] > 4).any(axis=1),
-        "leaves_at": np.where((vertices > 4).any(axis=1), (vertices > 4).argmax(axis=1), -1),
-        "read_llc": llc.value[:watch],
-        "read_stderr": llc.stderr[:watch],
+        "read_llc": llc.value,
+        "read_stderr": llc.stderr,
+        "read_ess": llc.ess,
         "read_loss": np.asarray(jax.jit(jax.vmap(potential))(W[:, read], b[:, read])),
-        "read_empirical_loss": llc.loss_at_centre[:watch],
+        "read_empirical_loss": llc.loss_at_centre,
         "read_dead_norm": np.sort(norm[:, read], axis=1)[:, FEATURES - 5],
     }
     return xr.Dataset({name: ("watched", np.asarray(values)) for name, values in variables.items()})

@@ -1,0 +1,209 @@
+"""The command line: `python -m experiments` lists the experiments, `python -m experiments NAME [--flags]` runs one.
+
+A run writes run.json, its checkpoints, results.nc, claims.json and the figure into its directory; the same command again
+goes on where it was stopped. Heavy imports happen inside functions, so that something shows from the first second.
+"""
+
+import fcntl
+import functools
+import hashlib
+import inspect
+import io
+import itertools
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from experiments.experiment import EXPERIMENTS, Claim, find, question
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; returns the exit code: 0 done, 1 stopped by the machine, 2 bad input, 130 interrupted."""
+    console = Console()
+    if not argv or argv[0] in ("-h", "--help"):
+        _list(console)
+        return 0
+    directory = None
+    try:
+        with console.status("importing"):
+            _configure()
+            module = find(argv[0])
+        arguments, out = _parse(module, argv[0], argv[1:])
+        directory = out or Path("checkpoints") / f"{argv[0]}-{_short(arguments)}"
+        _run(console, module, argv[0], arguments, directory)
+    except ValueError as error:
+        console.print(f"[bold red]error:[/] {escape(str(error))}")
+        return 2
+    except OSError as error:
+        console.print(f"[bold red]stopped:[/] {escape(str(error))}")
+        console.print(
+            f"What was finished is intact in {directory}. Make room or mend the path, and repeat the command."
+        )
+        return 1
+    except KeyboardInterrupt:
+        console.print(f"[bold]interrupted:[/] what was finished is kept in {directory}; repeat the command to go on.")
+        return 130
+    return 0
+
+
+def _list(console: Console) -> None:
+    table = Table(title="python -m experiments NAME [--flags] [--preset smoke|default|paper] [--out DIR]")
+    for column in ("name", "question", "cost"):
+        table.add_column(column)
+    with console.status("importing"):
+        for name, cost in EXPERIMENTS.items():
+            table.add_row(name, question(find(name)), cost)
+    console.print(table)
+
+
+def _configure() -> None:
+    """One CPU device per core, so that a sweep uses them all, and compiled programs kept between runs."""
+    import jax
+
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs the traceback of what it raises as well
+    if "JAX_NUM_CPU_DEVICES" not in os.environ:
+        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "toymodels-slt"
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+
+
+def _parse(module: ModuleType, name: str, argv: list[str]) -> tuple[dict[str, Any], Path | None]:
+    """The arguments of `module.run` from the flags, and --out. A preset is another set of defaults."""
+    import tyro
+
+    presets = module.PRESETS
+    chosen = next((value for flag, value in itertools.pairwise(argv) if flag == "--preset"), "default")
+    chosen = next((a.removeprefix("--preset=") for a in argv if a.startswith("--preset=")), chosen)
+    if chosen not in presets:
+        raise ValueError(f"unknown preset {chosen!r} of {name}: write --preset with one of {', '.join(presets)}")
+    collect = _collector(functools.partial(module.run, **presets[chosen]), chosen)
+    arguments = tyro.cli(collect, args=argv, prog=f"python -m experiments {name}", description=question(module))
+    out = arguments.pop("out")
+    arguments.pop("preset")
+    return arguments, out
+
+
+def _collector(run: functools.partial, preset: str) -> Any:
+    """A function with the keywords of `run`, --preset and --out, that returns them instead of running."""
+    signature = inspect.signature(run)
+    extra = [
+        inspect.Parameter("preset", inspect.Parameter.KEYWORD_ONLY, default=preset, annotation=str),
+        inspect.Parameter("out", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Path | None),
+    ]
+
+    def collect(**arguments: Any) -> dict[str, Any]:
+        return arguments
+
+    collect.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *extra])  # type: ignore[attr-defined]
+    collect.__annotations__ = {p.name: p.annotation for p in collect.__signature__.parameters.values()}  # type: ignore[attr-defined]
+    collect.__doc__ = inspect.cleandoc(run.func.__doc__ or "") + (
+        "\n    preset: smoke (seconds), default (minutes on two cores) or paper (the published size)."
+        "\n    out: the run directory; by default one under checkpoints/ named after the arguments."
+    )
+    return collect
+
+
+def _run(console: Console, module: ModuleType, name: str, arguments: dict[str, Any], directory: Path) -> None:
+    from experiments.record import recording
+    from toymodels import store
+
+    with _locked(directory):
+        store.describe(directory, {"experiment": name, "arguments": arguments}, **_circumstances())
+        console.print(f"[bold]{name}[/]: {question(module)}\nrun directory {directory}")
+        with recording(directory, console), _unused_removed(directory):
+            results = module.run(**arguments)
+        claims = module.claims(results)
+        _write(directory, results, claims, module.plot(results))
+    console.print(_table(name, claims))
+    console.print(f"figure  {directory}/figure.png\nresults {directory}/results.nc")
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Keep a second process out of the run directory."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with open(directory / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"another process is running in {directory}: wait for it, or give another --out") from None
+        yield
+
+
+@contextmanager
+def _unused_removed(directory: Path) -> Iterator[None]:
+    """Leave no directory behind for a run that was refused before it wrote anything."""
+    try:
+        yield
+    except ValueError:
+        if {path.name for path in directory.iterdir()} <= {"run.json", ".lock"}:
+            shutil.rmtree(directory)
+        raise
+
+
+def _write(directory: Path, results: Any, claims: list[Claim], figure: Any) -> None:
+    from toymodels.store import write_atomically
+
+    partial = directory / ".results.nc.partial"
+    results.to_netcdf(partial, engine="h5netcdf")
+    os.replace(partial, directory / "results.nc")
+    write_atomically(directory / "claims.json", json.dumps([claim._asdict() for claim in claims], indent=2) + "\n")
+    for kind in ("png", "svg"):
+        picture = io.BytesIO()
+        figure.savefig(picture, format=kind)
+        write_atomically(directory / f"figure.{kind}", picture.getvalue())
+
+
+def _table(name: str, claims: list[Claim]) -> Table:
+    table = Table(title=f"{name}: what was claimed, and what was measured", show_lines=True)
+    for column, justify in (
+        ("claim", "left"),
+        ("source", "left"),
+        ("expected", "right"),
+        ("measured", "right"),
+        ("holds", "center"),
+    ):
+        table.add_column(column, justify=justify, overflow="fold")
+    verdicts = {True: "[green]yes[/]", False: "[red]NO[/]", None: "open"}
+    for claim in claims:
+        table.add_row(
+            escape(claim.text),
+            escape(claim.source),
+            escape(claim.expected),
+            escape(claim.measured),
+            verdicts[claim.holds],
+        )
+    return table
+
+
+def _short(arguments: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(arguments, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _circumstances() -> dict[str, Any]:
+    """Versions, commit and devices: what a run's numbers may depend on besides its arguments."""
+    import jax
+
+    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+    git = subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"], capture_output=True, text=True
+    )
+    return {
+        "versions": {name: metadata.version(name) for name in packages} | {"python": sys.version.split()[0]},
+        "commit": git.stdout.strip() or "unknown",
+        "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+    }

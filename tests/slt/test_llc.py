@@ -1,0 +1,194 @@
+"""`estimate_llc` against exact finite-nbeta values, its standard error, and what must not change it."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from slt.llc import estimate_llc
+from slt.samplers.mala import mala
+from slt.samplers.sgld import sgld
+from slt.theory import normal_crossing_finite, reduced_rank_finite, regular_finite
+
+NO_DATA = jnp.zeros((1,))
+REPLICAS = 200
+CURVATURES = np.array([0.3, 1.0, 3.0])
+X = jax.random.normal(jax.random.key(7), (100,))
+
+
+def quadratic(w, data):
+    return jnp.sum(jnp.asarray(CURVATURES, jnp.float32) * w**2) / 2
+
+
+def linear(w, x):
+    """Per-example losses of the mean of x: the curvature is 1."""
+    return (w - x) ** 2 / 2
+
+
+def product(k):
+    return lambda w, data: jnp.prod(w ** (2 * jnp.array(k)))
+
+
+def reduced_rank_loss(params, data):
+    return jnp.sum((params["B"] @ params["A"]) ** 2) / 2
+
+
+def factors(M, H, N):
+    return {"A": jnp.zeros((H, M)), "B": jnp.zeros((N, H))}
+
+
+def estimate(loss, params, sampler, data=NO_DATA, key=0, **options):
+    """One estimate of a small model, short unless `options` say otherwise."""
+    settings = dict(nbeta=100.0, gamma=30.0, chains=3, warmup=10, draws=40) | options
+    return estimate_llc(jax.random.key(key), loss, params, data, sampler, **settings)
+
+
+def replicas(loss, params, sampler, data=NO_DATA, **options):
+    """The same estimate with REPLICAS keys; every field has a leading axis."""
+    settings = dict(nbeta=100.0, chains=4, warmup=200, draws=1000) | options
+    run = lambda key: estimate_llc(key, loss, params, data, sampler, **settings)
+    return jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(0), REPLICAS))
+
+
+def assert_calibrated(llc, exact, relative_stderr):
+    """The estimates lie about the exact value as far as they claim, and claim no more than `relative_stderr` of it."""
+    claimed = np.sqrt(np.mean(np.square(llc.stderr)))
+    deviation = np.asarray(llc.value, float) - exact
+    assert claimed < relative_stderr * exact
+    assert abs(deviation.mean()) < 4 * claimed / np.sqrt(REPLICAS)
+    assert 0.8 < deviation.std() / claimed < 1.2  # four standard errors of a standard deviation: 4/sqrt(2 REPLICAS)
+
+
+@pytest.mark.parametrize("step_size", [0.003, 0.01])
+def test_sgld_on_a_regular_model_has_the_exact_value_of_its_step_size(step_size):
+    llc = replicas(quadratic, jnp.zeros(3), sgld(step_size), gamma=30.0, warmup=100)
+    exact = regular_finite(CURVATURES, nbeta=100.0, gamma=30.0, step_size=step_size)
+    assert_calibrated(llc, exact, 0.04)
+
+
+def test_mala_on_a_regular_model_has_the_exact_value():
+    llc = replicas(quadratic, jnp.zeros(3), mala(0.01), gamma=30.0, warmup=100)
+    assert_calibrated(llc, regular_finite(CURVATURES, nbeta=100.0, gamma=30.0), 0.04)
+
+
+@pytest.mark.parametrize(("k", "step_size", "relative_stderr"), [((1, 1), 0.02, 0.05), ((1, 2), 0.05, 0.09)])
+def test_mala_on_a_localised_monomial_has_the_exact_value(k, step_size, relative_stderr):
+    llc = replicas(product(k), jnp.zeros(len(k)), mala(step_size), gamma=10.0)
+    assert_calibrated(llc, normal_crossing_finite(k, nbeta=100.0, gamma=10.0), relative_stderr)
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 2), (3, 2, 3)])
+def test_mala_on_reduced_rank_regression_has_the_exact_value_at_the_origin(shape):
+    llc = replicas(reduced_rank_loss, factors(*shape), mala(0.02), gamma=5.0)
+    assert_calibrated(llc, reduced_rank_finite(*shape, nbeta=100.0, gamma=5.0), 0.05)
+
+
+def test_with_a_factor_frozen_the_coefficient_of_a_product_is_the_one_of_the_other_factor():
+    """K = u^2 v^2 at v = 1 is u^2, curvature 2."""
+    llc = replicas(product((1, 1)), jnp.array([0.0, 1.0]), mala(0.008), gamma=30.0, mask=jnp.array([True, False]))
+    assert_calibrated(llc, regular_finite(np.array([2.0]), nbeta=100.0, gamma=30.0), 0.06)
+
+
+def test_the_paired_baseline_has_the_mean_of_the_full_one_and_less_noise():
+    """On one trajectory they differ by nbeta (L(w*) - L_B(w*)), one fresh minibatch a draw."""
+    centre = jnp.mean(X)
+    options = dict(data=X, gamma=30.0, chains=2, warmup=20, draws=200, batch_size=8)
+    full, paired = (replicas(linear, centre, sgld(0.005), baseline=name, **options) for name in ("full", "paired"))
+    difference = np.asarray(full.trace - paired.trace)
+    noise = 100 * float(jnp.std(linear(centre, X))) / np.sqrt(8)
+    z = difference.mean() / noise * np.sqrt(difference.size)
+    assert abs(z) < 4
+    assert difference.std() == pytest.approx(noise, rel=0.03)
+    assert np.std(paired.value) < 0.5 * np.std(full.value)
+    assert np.mean(paired.stderr) < 0.5 * np.mean(full.stderr)
+
+
+def test_minibatch_sgld_with_the_paired_baseline_has_the_exact_value_of_its_noise():
+    nbeta, gamma, step_size, batch_size = 100.0, 30.0, 0.005, 8
+    llc = replicas(
+        linear, jnp.mean(X), sgld(step_size), X, gamma=gamma, warmup=50, batch_size=batch_size, baseline="paired"
+    )
+    A, noise = nbeta + gamma, float(jnp.var(X)) / batch_size
+    variance = (step_size + (step_size * nbeta / 2) ** 2 * noise) / (1 - (1 - step_size * A / 2) ** 2)
+    assert_calibrated(llc, nbeta * variance / 2, 0.05)
+
+
+@pytest.mark.parametrize("factory", [sgld, mala])
+def test_twice_the_loss_at_half_the_nbeta_is_the_same_estimate_bit_for_bit(factory):
+    once = estimate(linear, jnp.mean(X), factory(0.005), X)
+    twice = estimate(lambda w, x: 2 * linear(w, x), jnp.mean(X), factory(0.005), X, nbeta=50.0)
+    chex.assert_trees_all_equal(once.value, twice.value)
+    chex.assert_trees_all_equal(once.trace, twice.trace)
+
+
+def test_a_scalar_loss_and_per_example_losses_give_the_same_estimate():
+    for batch_size in (None, 8):
+        each, mean = (
+            estimate(loss, jnp.mean(X), sgld(0.005), X, batch_size=batch_size)
+            for loss in (linear, lambda w, x: jnp.mean(linear(w, x)))
+        )
+        chex.assert_trees_all_close(each, mean, rtol=1e-5)
+
+
+def test_thinning_keeps_every_kth_draw_and_warmup_is_never_in_the_estimate():
+    every = estimate(quadratic, jnp.zeros(3), mala(0.01), warmup=0, draws=100).trace
+    some = estimate(quadratic, jnp.zeros(3), mala(0.01), warmup=16, draws=28, thin=3)
+    chex.assert_trees_all_equal(some.trace, every[:, 16::3])
+    chex.assert_trees_all_close(some.value, jnp.mean(every[:, 16::3]), rtol=1e-6)
+
+
+def test_the_fields_of_an_estimate_are_those_of_its_trace():
+    llc = estimate(linear, jnp.mean(X), mala(0.01), X)
+    assert llc.trace.shape == (3, 40)
+    assert len(np.unique(llc.trace[:, -1])) == 3
+    np.testing.assert_allclose(llc.value, np.mean(llc.trace), rtol=1e-6)
+    np.testing.assert_allclose(llc.loss_at_centre, jnp.mean(linear(jnp.mean(X), X)), rtol=1e-6)
+    np.testing.assert_allclose(llc.value, 100 * (llc.mean_loss - llc.loss_at_centre), rtol=1e-3)
+    assert 0 < llc.acceptance < 1
+
+
+def test_a_curve_by_vmap_is_the_loop_over_checkpoints():
+    checkpoints = jnp.linspace(-1, 1, 5)[:, None] * jnp.ones((1, 3))
+    point = lambda w: estimate(quadratic, w, mala(0.005))
+    loop = jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(point, checkpoints))
+    chex.assert_trees_all_close(jax.vmap(point)(checkpoints), loop, rtol=1e-3, atol=1e-4)
+
+
+def test_settings_sweep_by_vmap():
+    point = lambda nbeta, step_size: estimate(quadratic, jnp.zeros(3), sgld(step_size), nbeta=nbeta)
+    nbetas, steps = jnp.array([50.0, 100.0]), jnp.array([0.003, 0.005])
+    loop = jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(point, nbetas, steps))
+    chex.assert_trees_all_close(jax.vmap(point)(nbetas, steps), loop, rtol=1e-3, atol=1e-4)
+
+
+def test_trouble_at_one_checkpoint_is_nan_there_and_nowhere_else():
+    poles = lambda w, data: jnp.sum(w**2) / 2 + jnp.where(w[0] > 5, jnp.nan, 0.0)
+    curve = jax.vmap(lambda w: estimate(poles, w, mala(0.005)))(jnp.array([[0.0], [6.0]]))
+    np.testing.assert_array_equal(np.isnan(curve.value), [False, True])
+    np.testing.assert_array_equal(np.isnan(curve.stderr), [False, True])
+
+
+def test_one_nan_draw_is_never_skipped():
+    wall = lambda w, data: jnp.where(jnp.abs(w) < 0.2, w**2 / 2, jnp.nan)
+    llc = estimate(wall, jnp.array(0.0), sgld(0.005), draws=200)
+    assert np.isfinite(llc.trace[:, 0]).all()
+    assert np.isnan(llc.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(chains=0), "got chains=0: write chains=1 or more"),
+        (dict(warmup=-1), "got warmup=-1: write warmup=0 or more"),
+        (dict(draws=3), "got draws=3: write draws=4 or more"),
+        (dict(thin=0), "got thin=0: write thin=1 or more"),
+        (dict(batch_size=0), "got batch_size=0 for 100 examples: write 1 <= batch_size <= 100, or None"),
+        (dict(batch_size=101), "got batch_size=101 for 100 examples: write 1 <= batch_size <= 100, or None"),
+        (dict(batch_size=8), r"mala needs an exact potential.*sgld\(step_size\)"),
+        (dict(baseline="half"), "half"),
+    ],
+)
+def test_bad_settings_are_refused_with_what_to_write(options, message):
+    with pytest.raises(Exception, match=message):  # with annotations checked, the last one is a type error
+        estimate(linear, jnp.mean(X), mala(0.01), X, **options)

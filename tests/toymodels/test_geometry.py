@@ -1,0 +1,153 @@
+"""The geometry of superposition: exact values of regular figures, bounds, invariances, and the names of polygons."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from toymodels.analysis.geometry import (
+    dimensionality,
+    dimensions_per_feature,
+    geometry,
+    interference,
+    kgon,
+    transitions,
+)
+from toymodels.tasks.superposition import polygon
+
+
+def ngon(n: int) -> np.ndarray:
+    angle = 2 * np.pi * np.arange(n) / n
+    return np.stack([np.cos(angle), np.sin(angle)])
+
+
+def direct_sum(*figures: np.ndarray) -> np.ndarray:
+    """The tegum product: figures in orthogonal subspaces."""
+    W = np.zeros(np.sum([figure.shape for figure in figures], axis=0))
+    for figure, (row, column) in zip(figures, np.cumsum([(0, 0)] + [f.shape for f in figures], axis=0)[:-1]):
+        W[row : row + figure.shape[0], column : column + figure.shape[1]] = figure
+    return W
+
+
+DIGON, TRIANGLE, SQUARE, PENTAGON = np.array([[1.0, -1.0]]), ngon(3), ngon(4), ngon(5)
+TETRAHEDRON = np.array([[1, 1, -1, -1], [1, -1, 1, -1], [1, -1, -1, 1]]) / np.sqrt(3)
+EIGHTH = np.array([[np.cos(np.pi / 4), -np.sin(np.pi / 4)], [np.sin(np.pi / 4), np.cos(np.pi / 4)]])
+ANTIPRISM = np.concatenate(  # the height that makes the frame tight
+    [np.sqrt(2 / 3) * np.concatenate([SQUARE, EIGHTH @ SQUARE], axis=1), [np.repeat([1, -1], 4) / np.sqrt(3)]]
+)
+FIGURES = {
+    "digon": (DIGON, [1 / 2] * 2),
+    "triangle": (TRIANGLE, [2 / 3] * 3),
+    "tetrahedron": (TETRAHEDRON, [3 / 4] * 4),
+    "pentagon": (PENTAGON, [2 / 5] * 5),
+    "square antiprism": (ANTIPRISM, [3 / 8] * 8),
+    "octahedron": (direct_sum(DIGON, DIGON, DIGON), [1 / 2] * 6),
+    "triangular bipyramid": (direct_sum(TRIANGLE, DIGON), [2 / 3] * 3 + [1 / 2] * 2),
+    "pentagonal bipyramid": (direct_sum(PENTAGON, DIGON), [2 / 5] * 5 + [1 / 2] * 2),
+}
+
+
+def random(hidden: int, features: int) -> jax.Array:
+    return jnp.float32(np.random.default_rng(hidden).normal(size=(hidden, features)))
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_the_dimensionality_of_a_regular_figure_is_exact(name):
+    W, expected = FIGURES[name]
+    chex.assert_trees_all_close(dimensionality(jnp.float32(1.3 * W)), np.float32(expected), atol=1e-6)
+
+
+def test_dimensionalities_fill_at_most_the_rank():
+    full = np.random.default_rng(0).normal(size=(200, 3, 7)).astype(np.float32)
+    low = full[:, :, :2] @ full[:, :2, :]
+    for W, rank in ((full, 3), (low, 2)):
+        assert np.linalg.matrix_rank(W[0]) == rank
+        total = jnp.sum(jax.vmap(dimensionality)(W), axis=1)
+        assert np.all(total <= rank + 1e-4)
+        assert np.max(total) > 0.8 * rank
+
+
+def test_geometry_does_not_depend_on_orientation():
+    W, b = random(3, 6), jnp.zeros(6)
+    turn = jnp.linalg.qr(random(3, 3))[0]
+    chex.assert_trees_all_close(geometry(turn @ W, b), geometry(W, b), rtol=1e-4)
+
+
+def test_relabelling_the_features_permutes_their_geometry():
+    W, b, order = random(2, 6), random(1, 6)[0], np.array([5, 2, 0, 1, 4, 3])
+    permuted, plain = geometry(W[:, order], b[order]), geometry(W, b)
+    chex.assert_trees_all_close(permuted[:-1], jax.tree.map(lambda leaf: leaf[order], plain[:-1]), rtol=1e-5)
+    chex.assert_trees_all_close(permuted[-1], plain[-1], rtol=1e-5)
+
+
+def test_a_dead_feature_has_no_dimension_and_no_interference():
+    W = random(3, 6).at[:, 2].set(0)
+    rest = jnp.delete(W, 2, axis=1)
+    for quantity in (dimensionality, interference):
+        assert quantity(W)[2] == 0
+        chex.assert_trees_all_close(np.delete(quantity(W), 2), quantity(rest), rtol=1e-5)
+
+
+def test_interference_is_what_is_read_of_the_others():
+    W = np.asarray(random(3, 6))
+    unit = W / np.linalg.norm(W, axis=0)
+    by_hand = [sum((unit[:, i] @ W[:, j]) ** 2 for j in range(6) if j != i) for i in range(6)]
+    chex.assert_trees_all_close(interference(jnp.asarray(W)), jnp.array(by_hand), rtol=1e-4)
+    norm2 = jnp.sum(W**2, axis=0)
+    expected = norm2 / (norm2 + jnp.array(by_hand))
+    chex.assert_trees_all_close(dimensionality(jnp.asarray(W)), expected, rtol=1e-4)
+
+
+def test_dimensions_per_feature_counts_norms_not_directions():
+    radius2 = 1.37
+    W = jnp.float32(np.sqrt(radius2) * PENTAGON)
+    chex.assert_trees_all_close(dimensions_per_feature(W), jnp.float32(2 / (5 * radius2)), rtol=1e-6)
+    chex.assert_trees_all_close(dimensionality(W), np.full(5, 0.4, np.float32), rtol=1e-5)
+
+
+def test_norm_and_angle_are_polar_coordinates_in_the_plane_alone():
+    W, b = random(2, 6), random(1, 6)[0]
+    found = geometry(W, b)
+    polar = jnp.stack([found.norm * jnp.cos(found.angle), found.norm * jnp.sin(found.angle)])
+    chex.assert_trees_all_close(polar, W, rtol=1e-4)
+    chex.assert_trees_all_equal(found.bias, b)
+    assert np.all(np.isnan(geometry(random(3, 6), b).angle))
+
+
+@pytest.mark.parametrize(("k", "positive"), [(k, p) for k in range(2, 7) for p in range(7 - k)])
+def test_a_polygon_is_named_by_vertices_positive_dead_and_silent_ones(k, positive):
+    W, b = map(np.asarray, polygon(k, 6, positive))
+    assert kgon(W, b) == f"{k}" + "+" * positive
+    for silent in range(1, k + 1):
+        switched_off = np.where(np.arange(6) < silent, -np.sum(W**2, axis=0) - np.float32(1e-3), b)
+        assert kgon(W, switched_off) == f"{k}" + "+" * positive + "-" * silent
+
+
+def test_a_polygon_of_broken_weights_is_nan():
+    W, b = map(np.array, polygon(5, 6))
+    for broken in ((np.where(W == W[0, 1], np.nan, W), b), (W, np.where(b < -0.5, np.inf, b))):
+        assert kgon(*map(np.float32, broken)) == "nan"
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ("", []),
+        ("4444", []),
+        ("44445555", [4]),
+        ("4444555666", [4, 7]),
+        ("4444544455", []),  # a visit of one is part of the phase, and so is a last stretch of two
+        ("44445455566", [6]),  # the new phase begins where it lasts
+        ("5444555", [4]),  # a first stretch that is short has no phase before it
+        ("444777444", [3, 6]),
+        ("4545", []),
+    ],
+)
+def test_a_transition_is_a_new_name_that_lasts(names, expected):
+    assert transitions(list(names)) == expected
+
+
+def test_hold_is_how_long_a_name_must_last():
+    assert transitions(list("44544"), hold=1) == [2, 3]
+    assert transitions(list("44554"), hold=2) == [2]
