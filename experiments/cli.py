@@ -16,6 +16,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -32,7 +33,7 @@ from experiments.experiment import EXPERIMENTS, Claim, find, question
 
 def main(argv: list[str]) -> int:
     """Run the command; returns the exit code: 0 done, 1 stopped by the machine, 2 bad input, 130 interrupted."""
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 120)
     if not argv or argv[0] in ("-h", "--help"):
         _list(console)
         return 0
@@ -121,7 +122,8 @@ def _run(console: Console, module: ModuleType, name: str, arguments: dict[str, A
     from experiments.record import recording
     from toymodels import store
 
-    with _locked(directory):
+    with _locked(directory), warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: console.print(f"[yellow]warning:[/] {escape(str(message))}")
         store.describe(directory, {"experiment": name, "arguments": arguments}, **_circumstances())
         console.print(f"[bold]{name}[/]: {question(module)}\nrun directory {directory}")
         with recording(directory, console), _unused_removed(directory):

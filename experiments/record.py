@@ -59,12 +59,12 @@ def recording(directory: Path | None, console: Console | None = None) -> Iterato
         _current.reset(token)
 
 
-def kept(series: str, step: int, like: Tree, compute: Callable[[], Tree]) -> Tree:
+def kept(series: str, step: int, compute: Callable[[], Tree]) -> Tree:
     """Step `step` of the named series of this run: from disk if it is there and whole, else computed and saved."""
     directory = _current.get().directory
     if directory is None:
         return jax.device_get(compute())
-    return store.resume(directory / series, step, like, compute)
+    return store.resume(directory / series, step, jax.eval_shape(compute), compute)
 
 
 def bar(description: str, total: int) -> Callable[[int], None]:

@@ -34,21 +34,22 @@ def product(**axes: Sequence[Any]) -> dict[str, np.ndarray]:
 
 
 def run(point: Callable[[Point], Result], grid: Point, *, name: str = "sweep", batch: int = 64) -> Result:
-    """`point` at every point of `grid` (a pytree with one leading axis): a pytree with the same leading axis, on the host.
+    """`point` at every point of `grid` (a pytree with one leading axis): a pytree with that axis, on the host.
 
-    One compilation of jit(vmap(point)); `batch` points a device at a time bound the memory. In a record, batch i is
-    step i of the series `name`.
+    jit(vmap(point)), compiled once; `batch` points at a time, over all devices, bound the memory. In a record, batch i
+    is step i of the series `name`; what is on disk does not depend on the devices.
     """
-    size, lanes, sharding = _layout(grid, batch)
-    mapped = jax.jit(jax.vmap(point), in_shardings=sharding)
-    advance = bar(f"{name}, {size} points", size)
+    size, sharding = _size(grid), _sharding()
+    batch = min(batch, size)
+    mapped = jax.jit(jax.vmap(point))
+    progress = bar(f"{name}, {size} points", size)
     finished = []
-    for i in range(ceil(size / lanes)):
-        index = np.minimum(np.arange(i * lanes, (i + 1) * lanes), size - 1)
-        part = _place(jax.tree.map(lambda leaf: leaf[index], grid), sharding)
-        finished.append(kept(name, i, jax.eval_shape(mapped, part), lambda part=part: mapped(part)))
-        advance(min(lanes, size - i * lanes))
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:size], *finished)
+    for i, first in enumerate(range(0, size, batch)):
+        rows, count = np.arange(first, first + batch), min(batch, size - first)
+        part = _spread(_take(grid, np.minimum(rows, size - 1)), sharding)  # the last batch is padded: one compilation
+        finished.append(kept(name, i, lambda part=part, count=count: _take(mapped(part), slice(count))))
+        progress(count)
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *finished)
 
 
 def train(
@@ -60,45 +61,35 @@ def train(
     name: str = "steps",
     chunk: int = 10,
 ) -> Trajectory:
-    """Train every point of `grid` at once, `chunk` checkpoints at a time: a trajectory with axes (point, time), on the host.
+    """Train every point of `grid` at once: a trajectory with axes (point, time), on the host.
 
     `advance(point, state, checkpoints)` trains one point on (`toymodels.train.advance`); `state` carries the axis of
-    points except in `step`, which they share. In a record each chunk, with the state to continue from, is a step of
-    the series `name`. A point that goes non-finite is named in a warning, with the step; the others are untouched.
+    points except in `step`, which they share. In a record every `chunk` checkpoints, with the state to continue from,
+    are a step of the series `name`. A point that goes non-finite is named in a warning; the others are untouched.
     """
-    size, lanes, sharding = _layout(grid, None)
-    axes = TrainState(None, 0, 0)
-    one_chunk = jax.jit(jax.vmap(advance, in_axes=(0, axes, None), out_axes=(axes, Trajectory(None, 0, 0))))
-    index = np.minimum(np.arange(lanes), size - 1)
-    spread = lambda tree: _place(jax.tree.map(lambda leaf: leaf[index], tree), sharding)
-    points, state = spread(grid), TrainState(state.step, spread(state.params), spread(state.opt_state))
-    progress = bar(f"training {size} runs", len(checkpoints))
-    chunks, broken = [], np.zeros(size, bool)
-    for i in range(0, len(checkpoints), chunk):
-        stops = checkpoints[
-            np.minimum(np.arange(i, i + chunk), len(checkpoints) - 1)
-        ]  # padded: one length, one compilation
-        begin = TrainState(jnp.asarray(state.step), _place(state.params, sharding), _place(state.opt_state, sharding))
-        compute = lambda begin=begin, stops=stops: one_chunk(points, begin, jnp.asarray(stops))
-        state, trajectory = kept(
-            name, int(stops[-1]), jax.eval_shape(one_chunk, points, begin, jnp.asarray(stops)), compute
-        )
-        new = ~_finite(state.params)[:size] & ~broken
-        for j in np.flatnonzero(new):
-            _report(
-                advance,
-                jax.tree.map(lambda leaf: leaf[j], grid),
-                TrainState(begin.step, *jax.tree.map(lambda leaf: leaf[j], begin[1:])),
-                int(stops[-1]),
-            )
-        broken |= new
-        done = min(chunk, len(checkpoints) - i)
-        chunks.append(jax.tree.map(lambda leaf: leaf[:done] if leaf.ndim == 1 else leaf[:size, :done], trajectory))
-        progress(done)
-    step = np.concatenate([part.step for part in chunks])
-    return Trajectory(
-        step, *jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *[part[1:] for part in chunks])
-    )
+    size, sharding = _size(grid), _sharding()
+    axes = TrainState(None, 0, 0), Trajectory(None, 0, 0)
+    mapped = jax.jit(jax.vmap(advance, in_axes=(0, axes[0], None), out_axes=axes))
+    points, progress = _spread(grid, sharding), bar(f"training {size} runs", len(checkpoints))
+
+    def onward(begin: TrainState, stops: np.ndarray) -> tuple[TrainState, Trajectory]:
+        spread = TrainState(jnp.asarray(begin.step), *_spread(begin[1:], sharding))
+        end, part = mapped(points, spread, jnp.asarray(stops))
+        return TrainState(end.step, *_take(end[1:], slice(size))), Trajectory(part.step, *_take(part[1:], slice(size)))
+
+    parts, finite = [], np.ones(size, bool)
+    for first in range(0, len(checkpoints), chunk):
+        rows, count = np.arange(first, first + chunk), min(chunk, len(checkpoints) - first)
+        stops = checkpoints[np.minimum(rows, len(checkpoints) - 1)]  # the last chunk is padded: one compilation
+        begin = state
+        state, part = kept(name, int(stops[-1]), lambda begin=begin, stops=stops: onward(begin, stops))
+        for i in np.flatnonzero(finite & ~_finite(state.params)):
+            _report(advance, _take(grid, i), TrainState(begin.step, *_take(begin[1:], i)), int(stops[-1]))
+        finite &= _finite(state.params)
+        parts.append(Trajectory(part.step[:count], *jax.tree.map(lambda leaf: leaf[:, :count], part[1:])))
+        progress(count)
+    along_time = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *[part[1:] for part in parts])
+    return Trajectory(np.concatenate([part.step for part in parts]), *along_time)
 
 
 def _finite(params: Any) -> np.ndarray:
@@ -109,30 +100,44 @@ def _finite(params: Any) -> np.ndarray:
 def _report(advance: Callable, point: Any, state: TrainState, stop: int) -> None:
     """Say at which step between `state` and `stop` the training of `point` went non-finite (by bisection)."""
     one = jax.jit(advance)
-    broken = lambda step: (
-        not _finite(jax.tree.map(lambda leaf: leaf[None], one(point, state, jnp.array([step]))[0].params))[0]
-    )
+
+    def broken(step: int) -> bool:
+        end, _ = one(point, state, jnp.array([step]))
+        return not _finite(jax.tree.map(lambda leaf: leaf[None], end.params))[0]
+
     steps = range(int(state.step) + 1, stop + 1)
     first = steps[min(bisect.bisect_left(steps, True, key=broken), len(steps) - 1)]
     values = ", ".join(f"{key}={value}" for key, value in point.items()) if isinstance(point, dict) else str(point)
     warnings.warn(
-        f"training went non-finite at step {first} of the sweep point {values}: lower its learning rate; the other points are kept",
+        f"training went non-finite at step {first} of the sweep point {values}: lower its learning rate; "
+        "the other points are kept",
         stacklevel=3,
     )
 
 
-def _layout(grid: Any, batch: int | None) -> tuple[int, int, NamedSharding]:
-    """How many points there are, how many run at once (a multiple of the devices; all if `batch` is None), and on what."""
-    sizes = {len(leaf) for leaf in jax.tree.leaves(grid)}
-    if len(sizes) != 1:
+def _size(grid: Any) -> int:
+    """The number of points of a grid."""
+    sizes = sorted({len(leaf) for leaf in jax.tree.leaves(grid)})
+    if len(sizes) != 1 or sizes[0] == 0:
         raise ValueError(
-            f"the leaves of a grid have leading axes of {sorted(sizes)}: all need the same number of points"
+            f"the leaves of a grid have leading axes of {sizes}: all need the same number of points, at least one"
         )
-    size, devices = sizes.pop(), jax.device_count()
-    per_device = ceil(size / devices) if batch is None else min(batch, ceil(size / devices))
-    mesh = jax.make_mesh((devices,), ("sweep",), axis_types=(AxisType.Auto,))
-    return size, per_device * devices, NamedSharding(mesh, PartitionSpec("sweep"))
+    return sizes[0]
 
 
-def _place(tree: Any, sharding: NamedSharding) -> Any:
-    return jax.tree.map(lambda leaf: jax.device_put(leaf, sharding), tree)
+def _take(tree: Any, rows: Any) -> Any:
+    """The given rows of every leaf."""
+    return jax.tree.map(lambda leaf: leaf[rows], tree)
+
+
+def _sharding() -> NamedSharding:
+    """One axis, `sweep`, over all devices."""
+    mesh = jax.make_mesh((jax.device_count(),), ("sweep",), axis_types=(AxisType.Auto,))
+    return NamedSharding(mesh, PartitionSpec("sweep"))
+
+
+def _spread(tree: Any, sharding: NamedSharding) -> Any:
+    """Every leaf over the devices along its leading axis, padded with its last row to a multiple of their number."""
+    size, devices = _size(tree), sharding.num_devices
+    rows = np.minimum(np.arange(ceil(size / devices) * devices), size - 1)
+    return jax.tree.map(lambda leaf: jax.device_put(leaf[rows], sharding), tree)

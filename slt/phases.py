@@ -74,9 +74,9 @@ def change_points(
 
 
 def _with_interval(cost: _WeightedMean, left: int, index: int, right: int, coverage: float) -> ChangePoint:
-    places = np.arange(left + 1, right)
+    places = range(left + 1, right)
     costs = np.array([cost.error(left, t) + cost.error(t, right) for t in places])
-    inside = places[costs <= costs[places == index] + stats.chi2.ppf(coverage, 1)]
+    inside = left + 1 + np.flatnonzero(costs <= costs[places.index(index)] + stats.chi2.ppf(coverage, 1))
     return ChangePoint(index, int(inside.min()), int(inside.max()), cost.mean(index, right) - cost.mean(left, index))
 
 

@@ -184,7 +184,7 @@ def _curves(
     points = {"seed": np.repeat(runs["seed"][chosen], shape[1])} | {
         name: leaf.reshape(-1, *leaf.shape[2:]) for name, leaf in params.items()
     }
-    llc = sweep.run(estimator, points, name="llc", batch=32)
+    llc = sweep.run(estimator, points, name="llc")
     loss = np.asarray(jax.jit(jax.vmap(jax.vmap(potential)))(W, b))
     shapes = jax.tree.map(np.asarray, jax.jit(jax.vmap(jax.vmap(geometry)))(W, b))
     names = np.array([[kgon(*model) for model in zip(*run, strict=True)] for run in zip(W, b, strict=True)])
@@ -263,9 +263,7 @@ def _forecast(
 ) -> xr.Dataset:
     """What is known of each watched run at checkpoint `read`, and whether it has more than four vertices later."""
     W, b = params["W"], params["b"]
-    llc = sweep.run(
-        estimator, {"seed": runs["seed"][watched], "W": W[:, read], "b": b[:, read]}, name="forecast", batch=32
-    )
+    llc = sweep.run(estimator, {"seed": runs["seed"][watched], "W": W[:, read], "b": b[:, read]}, name="forecast")
     norm = np.linalg.norm(W, axis=2)
     vertices = np.sum(norm > LIVE, axis=2)
     variables = {

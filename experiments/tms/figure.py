@@ -8,7 +8,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.tms.report import LEVEL_WIDTH, SETTLE, forecast, sequence
+from experiments.tms.report import LEVEL_WIDTH, SETTLE, forecast, negative, polygons, r_squared
 
 LOSS, LLC, POLYGON, GREY = "#1b6ca8", "#c8553d", "#2f3e46", "#8a8f94"
 SHADES = {"4": "#e8edf2", "5": "#fbe9d0", "6": "#e3f0dc"}
@@ -42,12 +42,11 @@ def plot(results: xr.Dataset) -> Figure:
 
 
 def _choose(results: xr.Dataset, count: int = 3) -> list[int]:
-    """The runs to show: different sequences of polygons first, the ones with more transitions before others."""
-    names = [sequence(results, run) for run in range(results.sizes["run"])]
-    first = sorted(
-        {name: run for run, name in reversed(list(enumerate(names)))}.values(), key=lambda run: -names[run].count("->")
-    )
-    return (first + [run for run in range(len(names)) if run not in first])[:count]
+    """The runs to show: one of each sequence of polygons, long sequences and many vertices first; then any others."""
+    sequences = [tuple(polygons(results, run)) for run in range(results.sizes["run"])]
+    ranked = sorted(range(len(sequences)), key=lambda run: (-len(sequences[run]), sequences[run][-1][0] != "5", run))
+    first = [run for i, run in enumerate(ranked) if sequences[run] not in [sequences[other] for other in ranked[:i]]]
+    return (first + [run for run in ranked if run not in first])[:count]
 
 
 def _phases(results: xr.Dataset, run: int) -> list[tuple[int, int, str]]:
@@ -67,7 +66,7 @@ def _staircase(figure: Figure, cells: list, results: xr.Dataset, run: int, *, fi
         axes.set_xlim(epoch[0], epoch[-1])
     _polygons(top, results, run, phases)
     top.set_title(
-        f"{sequence(results, run)}   ({results.init.values[run]} biases, seed {results.seed.values[run]})",
+        f"{' → '.join(polygons(results, run))}   ({results.init.values[run]} biases, seed {results.seed.values[run]})",
         fontweight="bold",
     )
     _loss(middle, results, run)
@@ -149,11 +148,14 @@ def _llc(axes: Axes, results: xr.Dataset, run: int, phases: list[tuple[int, int,
 
 def _scatter(axes: Axes, results: xr.Dataset) -> None:
     """lambda-hat against the loss at every checkpoint: how much of it is the loss with its sign turned."""
-    usable = ~results.findings.str.contains("negative").values
+    usable = ~negative(results)
     x, y = results.loss.values[usable], results.value.values[usable]
     axes.plot(x, y, ".", color=LLC, ms=2, alpha=0.35, rasterized=True)
-    r2 = np.corrcoef(x, y)[0, 1] ** 2
-    axes.set(xlabel="population loss", ylabel=r"$\hat\lambda$", title=rf"all checkpoints: $R^2$ with the loss {r2:.2f}")
+    axes.set(
+        xlabel="population loss",
+        ylabel=r"$\hat\lambda$",
+        title=rf"all checkpoints: $R^2$ with the loss {r_squared(results):.2f}",
+    )
 
 
 def _distances(axes: Axes, results: xr.Dataset) -> None:
@@ -185,7 +187,7 @@ def _distances(axes: Axes, results: xr.Dataset) -> None:
 
 def _forecast(axes: Axes, results: xr.Dataset) -> None:
     """AUC of each early reading for leaving the 4-gon, and what lambda-hat adds to the others."""
-    scores, gains, leave = forecast(results)
+    leave, scores, gains = forecast(results)
     rows = [(name, score, 0.5) for name, score in scores.items()]
     colours = [LLC, LOSS, POLYGON]
     for y, ((name, score, _), colour) in enumerate(zip(rows, colours, strict=True)):

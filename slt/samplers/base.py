@@ -93,7 +93,7 @@ def paired(potential: Potential, centre: Params, loss_at_centre: Scalar) -> Pote
 
     def value(key: Key[Array, ""], params: Params) -> tuple[Scalar, Scalar]:
         U, L = potential.value(key, params)
-        return U, L - potential.value(key, centre)[1] + loss_at_centre
+        return U, L - potential.value(jax.random.clone(key), centre)[1] + loss_at_centre
 
     return potential._replace(value=value)
 

@@ -14,9 +14,11 @@ from experiments import sweep
 from experiments.record import recording
 from toymodels import train
 from toymodels.models.autoencoder import Autoencoder
+from toymodels.store import DIGEST
 from toymodels.task import Batch, Task, objective
 from toymodels.tasks.superposition import sparse_features
 
+GRID = {"seed": np.arange(10), "scale": np.linspace(0.1, 1, 10, dtype=np.float32)}
 MODEL, CHECKPOINTS = Autoencoder(3, 2), np.array([0, 1, 2, 4, 8, 9, 12], np.int32)
 COLLECTIVE = re.compile(r"all-reduce|all-gather|collective-permute|all-to-all|reduce-scatter|collective-broadcast")
 
@@ -40,32 +42,88 @@ def begin(grid) -> train.TrainState:
     return jax.vmap(first)(grid["seed"])._replace(step=np.int32(0))
 
 
-RUNS = sweep.product(density=[0.2, 1.0], rate=[0.1, 0.01], seed=[0]) | {"seed": np.arange(4)}
-RUNS = jax.tree.map(lambda leaf: np.concatenate([leaf, leaf[:2]]), RUNS) | {"seed": np.arange(6)}
+def quadratic(at, state, checkpoints):
+    """w <- w - rate w, which diverges for a rate above 2."""
+    task = Task(lambda key, n: Batch(jnp.zeros(n), jnp.zeros(n)), lambda prediction, y: prediction - y)
+    loss = lambda params, batch: params["w"] ** 2 / 2 + batch.x
+    return train.advance(
+        jax.random.key(0), state, checkpoints, loss=loss, task=task, tx=optax.sgd(at["rate"]), batch_size=1
+    )
 
 
-def spy_on_jit(monkeypatch) -> list[str]:
-    """The compiled text of every program that is called under `jax.jit` from now on."""
+def first_overflow(rate: float) -> int:
+    """The first step of `quadratic`, from w = 1, after which w is not finite in single precision."""
+    w = np.float32(1)
+    with np.errstate(over="ignore"):
+        for step in range(1, 100):
+            w -= np.float32(rate) * w
+            if not np.isfinite(w):
+                return step
+    raise AssertionError(f"rate {rate} does not diverge")
+
+
+def train_quadratic(*rates: float, steps=(0, 5, 10, 20), chunk: int = 2) -> train.Trajectory:
+    state = train.TrainState(np.int32(0), {"w": np.ones(len(rates), np.float32)}, optax.sgd(0.1).init({}))
+    return sweep.train(quadratic, sweep.product(rate=rates), state, np.array(steps, np.int32), chunk=chunk)
+
+
+def flip(path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def written(series) -> dict[str, int]:
+    """When each step of a series was written."""
+    return {path.name: (path / DIGEST).stat().st_mtime_ns for path in series.iterdir()}
+
+
+RUNS = sweep.product(density=[0.2, 0.6, 1.0], rate=[0.1, 0.01]) | {"seed": np.arange(6)}
+
+
+def compiled_by(compute):
+    """What `compute` returns, and the compiled text of every program that it calls through `jax.jit`."""
     texts, jit = [], jax.jit
 
     def spied(function, **options):
         program = jit(function, **options)
 
         def call(*args):
-            if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(args)):
-                texts.append(program.lower(*args).compile().as_text())
-            return program(*args)
+            if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(args)):
+                return program(*args)
+            compiled = program.lower(*args).compile()
+            texts.append(compiled.as_text())
+            return compiled(*args)
 
         return call
 
-    monkeypatch.setattr(jax, "jit", spied)
-    return texts
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax, "jit", spied)
+        return compute(), texts
+
+
+def train_runs(chunk: int = 3) -> train.Trajectory:
+    return sweep.train(train_point, RUNS, begin(RUNS), CHECKPOINTS, chunk=chunk)
 
 
 @pytest.fixture(scope="module")
-def whole():
-    """The sweep of RUNS, in chunks of three checkpoints."""
-    return sweep.train(train_point, RUNS, begin(RUNS), CHECKPOINTS, chunk=3)
+def recorded(tmp_path_factory):
+    """The directory of the sweep of RUNS, with its three chunks."""
+    directory = tmp_path_factory.mktemp("run")
+    with recording(directory):
+        train_runs()
+    return directory
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    """The sweep of RUNS, kept nowhere, with its programs."""
+    return compiled_by(train_runs)
+
+
+@pytest.fixture
+def whole(compiled):
+    return compiled[0]
 
 
 def test_a_product_is_every_combination_with_the_first_axis_slowest():
@@ -86,15 +144,14 @@ def test_a_grid_of_different_lengths_is_refused(sizes):
 
 
 @pytest.mark.parametrize(("size", "batch"), [(2, 64), (10, 2), (10, 64)])
-def test_a_sweep_equals_the_loop_over_its_points(size, batch):
+def test_a_sweep_over_four_devices_equals_the_loop_on_one(size, batch):
     """Up to 1e-5: products of batches of matrices add their terms in another order."""
-    grid = {"seed": np.arange(size), "scale": np.linspace(0.1, 1, size, dtype=np.float32)}
+    grid = jax.tree.map(lambda leaf: leaf[:size], GRID)
     assert jax.device_count() == 4
     found = sweep.run(point, grid, batch=batch)
     one = jax.jit(point)
     loop = [one(jax.tree.map(lambda leaf: leaf[i], grid)) for i in range(size)]
     chex.assert_trees_all_close(found, jax.tree.map(lambda *leaves: np.stack(leaves), *loop), rtol=1e-5)
-    chex.assert_trees_all_close(found, jax.jit(jax.vmap(point))(grid), rtol=1e-5)
 
 
 def test_a_sharded_sum_would_be_seen():
@@ -102,24 +159,77 @@ def test_a_sharded_sum_would_be_seen():
     assert COLLECTIVE.search(jax.jit(jnp.sum, in_shardings=sharding).lower(np.zeros(8)).compile().as_text())
 
 
-def test_a_compiled_sweep_has_no_collectives(monkeypatch):
-    texts = spy_on_jit(monkeypatch)
-    sweep.run(point, {"seed": np.arange(8), "scale": np.ones(8)})
-    sweep.train(train_point, RUNS, begin(RUNS), CHECKPOINTS[:2], chunk=2)
-    spread = [text for text in texts if "num_partitions=4" in text]
-    assert len(spread) == 2
+def test_a_compiled_sweep_has_no_collectives(compiled):
+    _, programs = compiled_by(lambda: sweep.run(point, GRID))
+    spread = [text for text in programs + compiled[1] if "num_partitions=4" in text]
+    assert len(spread) > 1
     assert not any(COLLECTIVE.search(text) for text in spread)
 
 
 def test_a_training_sweep_equals_its_runs(whole):
     """Up to 1e-5, as above."""
     one = jax.jit(lambda at, state: train_point(at, state, CHECKPOINTS)[1])
-    states = begin(RUNS)
-    runs = [one(*jax.tree.map(lambda leaf: leaf[j], (RUNS, states._replace(step=np.zeros(6, np.int32))))) for j in range(6)]
+    states = begin(RUNS)._replace(step=np.zeros(6, np.int32))
+    runs = [one(*jax.tree.map(lambda leaf: leaf[j], (RUNS, states))) for j in range(6)]
     expected = jax.tree.map(lambda *leaves: np.stack(leaves), *runs)
     chex.assert_trees_all_close(whole, expected._replace(step=CHECKPOINTS), atol=1e-5)
 
 
-@pytest.mark.parametrize("chunk", [1, 4, 7])
+@pytest.mark.parametrize("chunk", [1, 7])
 def test_chunks_do_not_change_a_training_sweep_by_a_bit(whole, chunk):
-    chex.assert_trees_all_equal(sweep.train(train_point, RUNS, begin(RUNS), CHECKPOINTS, chunk=chunk), whole)
+    chex.assert_trees_all_equal(train_runs(chunk), whole)
+
+
+def test_a_killed_training_sweep_resumes_to_the_same_bits(whole, recorded, tmp_path):
+    directory = shutil.copytree(recorded, tmp_path / "run")
+    before = written(directory / "steps")
+    assert set(before) == {"2", "9", "12"}
+    for later in ("9", "12"):
+        shutil.rmtree(directory / "steps" / later)
+    with recording(directory):
+        chex.assert_trees_all_equal(train_runs(), whole)
+    after = written(directory / "steps")
+    assert {step for step in before if after[step] != before[step]} == {"9", "12"}
+
+
+def test_a_damaged_chunk_is_named_and_made_anew_to_the_same_bits(whole, recorded, tmp_path):
+    directory = shutil.copytree(recorded, tmp_path / "run")
+    before = written(directory / "steps")
+    file = next((directory / "steps" / "9" / "d").iterdir())
+    flip(file)
+    with recording(directory), pytest.warns(UserWarning, match=file.name):
+        chex.assert_trees_all_equal(train_runs(), whole)
+    after = written(directory / "steps")
+    assert {step for step in before if after[step] != before[step]} == {"9"}
+
+
+def test_a_resumed_sweep_repeats_only_what_is_damaged(tmp_path):
+    run = lambda: sweep.run(point, GRID, name="points", batch=2)
+    with recording(tmp_path):
+        first, before = run(), written(tmp_path / "points")
+        shutil.rmtree(tmp_path / "points" / "1")
+        chex.assert_trees_all_equal(run(), first)
+    after = written(tmp_path / "points")
+    assert {step for step in before if after[step] != before[step]} == {"1"}
+
+
+def test_other_batches_are_not_mistaken_for_those_on_disk(tmp_path):
+    with recording(tmp_path):
+        first = sweep.run(point, GRID, batch=2)
+        with pytest.warns(UserWarning, match="written with other settings"):
+            again = sweep.run(point, GRID, batch=1)
+    chex.assert_trees_all_close(again, first, rtol=1e-5)
+
+
+def test_a_point_that_diverges_is_named_with_its_step_and_spoils_no_other():
+    wild = (1e6, 1e30)
+    assert [first_overflow(rate) for rate in wild] == [7, 2]
+    with pytest.warns(UserWarning, match="non-finite") as caught:
+        found = train_quadratic(0.1, wild[0], 0.5, wild[1])
+    assert sorted(str(warning.message).split(":")[0] for warning in caught) == [
+        "training went non-finite at step 2 of the sweep point rate=1e+30",
+        "training went non-finite at step 7 of the sweep point rate=1000000.0",
+    ]
+    good = jax.tree.map(lambda leaf: leaf[[0, 2]], found[1:])
+    chex.assert_trees_all_equal(good, train_quadratic(0.1, 0.5)[1:])
+    assert np.all(np.isfinite(found.params["w"]) == [[1, 1, 1, 1], [1, 1, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]])

@@ -110,8 +110,14 @@ def test_normal_crossing_at_finite_nbeta_has_the_tabulated_values(k, row):
 @pytest.mark.parametrize(
     ("gamma", "nbeta", "expected"),
     [
-        *((1.0, nbeta, value) for nbeta, value in zip((144.76, 1e3, 1e4, 1e5), (0.3614, 0.3903, 0.4123, 0.4271))),
-        *((10.0, nbeta, value) for nbeta, value in zip((144.76, 1e3, 1e4, 1e5), (0.2020, 0.2903, 0.3542, 0.3903))),
+        *(
+            (1.0, nbeta, value)
+            for nbeta, value in zip((144.76, 1e3, 1e4, 1e5), (0.3614, 0.3903, 0.4123, 0.4271), strict=True)
+        ),
+        *(
+            (10.0, nbeta, value)
+            for nbeta, value in zip((144.76, 1e3, 1e4, 1e5), (0.2020, 0.2903, 0.3542, 0.3903), strict=True)
+        ),
     ],
 )
 def test_a_product_localised_by_a_gaussian_has_the_tabulated_values(gamma, nbeta, expected):

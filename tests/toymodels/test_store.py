@@ -151,11 +151,13 @@ def test_a_step_without_its_digest_is_made_anew(series):
         chex.assert_trees_all_equal(store.resume(series, 2, tree(), lambda: tree(5)), tree(5))
 
 
-@pytest.mark.parametrize(("owner", "name"), [(Path, "write_bytes"), (os, "replace"), (os, "rename"), (ocp.Checkpointer, "save")])
+@pytest.mark.parametrize(
+    ("owner", "name"), [(Path, "write_bytes"), (os, "replace"), (os, "rename"), (ocp.Checkpointer, "save")]
+)
 def test_a_save_that_fails_leaves_the_earlier_steps_as_they_were(series, monkeypatch, owner, name):
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, disk_full)
-        with pytest.raises(OSError, match="checkpoint 3 could not be written to .*steps: no space left on the device"):
+        with pytest.raises(OSError, match=r"checkpoint 3 could not be written to .*steps: no space left on the device"):
             store.save(series, 3, tree(3))
     assert {path.name for path in series.iterdir()} <= {"1", "2", "3"}
     for step in (1, 2):

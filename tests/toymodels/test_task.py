@@ -89,4 +89,4 @@ def test_finite_draws_the_rows_of_its_data_uniformly():
 def test_finite_keeps_the_loss_and_forgets_the_population():
     task = one_sparse(3)
     assert task.population is not None
-    assert finite(task, task.sample(jax.random.key(0), 4)) [1:] == (task.loss, None)
+    assert finite(task, task.sample(jax.random.key(0), 4))[1:] == (task.loss, None)

@@ -57,10 +57,9 @@ def test_segments_compose_bit_for_bit(cut):
     assert np.any(to(first, STOP - 1).params["W"] != whole.params["W"])
 
 
-def test_segments_compose_without_jit():
+def test_segments_compose_with_and_without_jit():
     first = start(params(), TX)
-    half = segment(jax.random.key(1), first, 5, **SETTINGS)
-    chex.assert_trees_all_equal(segment(jax.random.key(1), half, STOP, **SETTINGS), to(first, STOP))
+    chex.assert_trees_all_equal(segment(jax.random.key(1), to(first, 5), STOP, **SETTINGS), to(first, STOP))
 
 
 def test_one_trace_serves_every_stop():
@@ -105,7 +104,13 @@ def test_train_equals_the_loop_over_its_steps():
     kept = []
     for step in range(7):
         x = minibatch(step)
-        kept.append(Trajectory(step, {"W": W, "b": b}, jnp.mean(LOSS({"W": W, "b": b}, TASK.sample(jax.random.fold_in(jax.random.key(1), step), BATCH)))))
+        kept.append(
+            Trajectory(
+                step,
+                {"W": W, "b": b},
+                jnp.mean(LOSS({"W": W, "b": b}, TASK.sample(jax.random.fold_in(jax.random.key(1), step), BATCH))),
+            )
+        )
         W, b = sgd_step(W, b, x, rate)
     expected = jax.tree.map(lambda *leaves: np.stack(leaves), *[kept[step] for step in checkpoints])
     chex.assert_trees_all_close(found, expected._replace(step=checkpoints), atol=1e-5)
@@ -115,7 +120,7 @@ def test_many_runs_equal_the_runs_one_by_one():
     """Up to 1e-5: products of batches of matrices add their terms in another order."""
     run = lambda seed, rate: train(
         jax.random.key(seed),
-        MODEL.init(jax.random.key(seed + 100), jnp.zeros(4))["params"],
+        params(),
         np.array([0, 3, 6], np.int32),
         loss=LOSS, task=TASK, tx=optax.adam(rate), batch_size=BATCH,
     )  # fmt: skip

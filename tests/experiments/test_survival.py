@@ -1,0 +1,111 @@
+"""Runs that are killed, at any moment, end with the numbers of a run that was not."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = os.environ | {"JAX_NUM_CPU_DEVICES": "2", "PYTHONPATH": str(ROOT)}
+
+SAVES = """
+import os, signal, sys, threading, time
+import numpy as np
+from pathlib import Path
+from toymodels import store
+
+directory, delay = Path(sys.argv[1]), float(sys.argv[2])
+value = lambda step: {"a": np.random.default_rng(step).normal(size=(400, 400)), "step": np.array(step)}
+for step in range(12):
+    if step == 4 and delay > 0:  # within this save, or soon after
+        threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    tree = store.resume(directory, step, value(step), lambda: value(step))
+    assert np.array_equal(tree["a"], value(step)["a"])
+"""
+
+
+@pytest.mark.parametrize("delay", [0.002, 0.01, 0.03])
+def test_killed_while_saving_it_goes_on_from_the_last_whole_step(tmp_path, delay):
+    command = [sys.executable, "-c", SAVES, str(tmp_path / "series")]
+    killed = subprocess.run([*command, str(delay)], env=ENVIRONMENT, capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    again = subprocess.run([*command, "0"], env=ENVIRONMENT, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert sorted(int(path.name) for path in (tmp_path / "series").iterdir()) == list(range(12))
+
+
+ARGUMENTS = "--seeds 2 --epochs 1200 --watch 8 --horizon 1200 --chains 2 --warmup 20 --draws 60 --patience 2".split()
+
+
+def start(out: Path) -> subprocess.Popen:
+    command = [sys.executable, "-u", "-m", "experiments", "tms", *ARGUMENTS, "--out", str(out)]
+    return subprocess.Popen(
+        command, env=ENVIRONMENT, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def wait_until_running(process: subprocess.Popen) -> None:
+    """Imports are over, and the run directory has been announced."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "run directory" in line:
+            return
+
+
+def contents(out: Path) -> dict[str, bytes | xr.Dataset]:
+    with xr.open_dataset(out / "results.nc", engine="h5netcdf") as results:
+        return {"results": results.load(), "claims": (out / "claims.json").read_bytes()}
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_random_moments_the_run_ends_with_the_same_bits(tmp_path):
+    whole = start(tmp_path / "whole")
+    wait_until_running(whole)
+    begun = time.monotonic()
+    assert whole.wait() == 0
+    duration = time.monotonic() - begun
+    expected, draw, kills = contents(tmp_path / "whole"), random.Random(0), 0
+    for trial in range(5):
+        out, left = tmp_path / str(trial), 4
+        while left:
+            process = start(out)
+            wait_until_running(process)
+            time.sleep(draw.uniform(0, duration / 3))
+            process.send_signal(signal.SIGKILL)
+            kills += process.wait() == -signal.SIGKILL
+            left -= 1
+        last = start(out)
+        output = last.communicate()[0]
+        assert last.returncode == 0, output
+        found = contents(out)
+        assert found["results"].identical(expected["results"])
+        assert found["claims"] == expected["claims"]
+    assert kills >= 18, "the run is too short for the test to kill it"
+
+
+@pytest.mark.slow
+def test_a_full_disk_stops_the_run_and_room_lets_it_finish(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=150k", "tmpfs", str(disk)], capture_output=True).returncode:
+        pytest.skip("mounting a small file system needs privileges")
+    try:
+        stopped = start(disk / "run")
+        output = " ".join(stopped.communicate()[0].split())
+        assert stopped.returncode == 1
+        assert "no space left on the device" in output
+        assert "repeat the command" in output
+        subprocess.run(["mount", "-o", "remount,size=50M", str(disk)], check=True)
+        finished = start(disk / "run")
+        output = finished.communicate()[0]
+        assert finished.returncode == 0, output
+        assert np.isfinite(contents(disk / "run")["results"].loss).all()  # type: ignore[union-attr]
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)

@@ -1,0 +1,141 @@
+"""Change points of curves with known noise, and whether two sets of transitions coincide."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from slt.phases import align, change_points
+
+TIME = 150
+STEPS = (40, 90)
+
+
+def staircase(rng, jumps=(4.0, -6.0), noise=1.0):
+    """Three levels that change at STEPS, in units of the noise."""
+    level = sum(jump * (np.arange(TIME) >= step) for jump, step in zip(jumps, STEPS, strict=True))
+    return noise * (level + rng.normal(size=TIME))
+
+
+def near(found, planted, within=2):
+    return sum(any(abs(f - p) <= within for f in found) for p in planted)
+
+
+@pytest.mark.parametrize("noise", [1e-3, 1.0])
+def test_planted_steps_are_found_and_nothing_else(noise):
+    rng, runs = np.random.default_rng(0), 100
+    found = [[c.index for c in change_points(staircase(rng, noise=noise), noise)] for _ in range(runs)]
+    recall = np.mean([near(indices, STEPS) / len(STEPS) for indices in found])
+    precision = sum(near(STEPS, indices) for indices in found) / sum(map(len, found))
+    assert recall > 0.97
+    assert precision > 0.97
+
+
+def test_a_change_has_its_place_its_size_and_its_sign():
+    first, second = change_points(staircase(np.random.default_rng(1)), 1.0)
+    assert abs(first.jump - 4) < 1
+    assert abs(second.jump + 6) < 1
+    assert all(change.low <= change.index <= change.high for change in (first, second))
+
+
+@pytest.mark.parametrize("jump", [1.5, 2.5])
+def test_intervals_hold_the_planted_place_at_their_coverage(jump):
+    rng, held = np.random.default_rng(2), []
+    for _ in range(200):
+        changes = change_points(staircase(rng, (jump, jump)), 1.0)
+        if len(changes) == len(STEPS):
+            held += [c.low <= step <= c.high for c, step in zip(changes, STEPS, strict=True)]
+    assert len(held) > 300
+    assert 0.92 < np.mean(held) <= 1
+
+
+def test_intervals_shrink_with_the_jump():
+    width = lambda jump: np.mean(
+        [c.high - c.low for _ in range(30) for c in change_points(staircase(rng, (jump, jump)), 1.0)]
+    )
+    rng = np.random.default_rng(3)
+    assert width(6.0) < width(3.0) < width(1.5)
+
+
+def test_noise_alone_has_a_change_in_fewer_than_two_curves_of_a_hundred():
+    rng = np.random.default_rng(4)
+    false = sum(len(change_points(rng.normal(size=TIME), 1.0)) > 0 for _ in range(300))
+    assert false <= 6
+
+
+def test_the_standard_error_of_each_point_is_used():
+    rng = np.random.default_rng(5)
+    stderr = np.where(np.arange(TIME) < 75, 1.0, 10.0)
+    false = sum(len(change_points(stderr * rng.normal(size=TIME), stderr)) > 0 for _ in range(100))
+    assert false <= 4
+    assert len(change_points(stderr * rng.normal(size=TIME), 1.0)) > 2
+
+
+def test_points_that_are_nan_carry_no_weight():
+    rng = np.random.default_rng(6)
+    curve = staircase(rng)
+    curve[[0, 20, 21, 22, 60, 149]] = np.nan
+    seen = np.isfinite(curve)
+    found = [c.index for c in change_points(curve, 1.0)]
+    compressed = [c.index for c in change_points(curve[seen], 1.0)]
+    np.testing.assert_array_equal([seen[:index].sum() for index in found], compressed)
+    assert near(found, STEPS) == 2
+
+
+def test_a_curve_of_nan_has_no_changes():
+    assert change_points(np.full(TIME, np.nan), 1.0) == []
+
+
+def test_scale_shift_and_reversal_of_a_curve_carry_over():
+    curve = staircase(np.random.default_rng(7))
+    changes = change_points(curve, 1.0)
+    scaled = change_points(10 * curve + 3, 10.0)
+    reverse = change_points(curve[::-1], 1.0)[::-1]
+    assert [c[:3] for c in scaled] == [c[:3] for c in changes]
+    np.testing.assert_allclose([c.jump for c in scaled], [10 * c.jump for c in changes])
+    assert [TIME - c.index for c in reverse] == [c.index for c in changes]
+
+
+def test_short_curves_are_refused_with_the_length_needed():
+    with pytest.raises(ValueError, match="at least 6 points"):
+        change_points(np.zeros(5), 1.0)
+
+
+def transitions(rng, runs=20, count=3):
+    return [np.sort(rng.integers(0, 1000, count)).tolist() for _ in range(runs)]
+
+
+def test_aligned_transitions_are_found():
+    rng = np.random.default_rng(0)
+    one = transitions(rng)
+    other = [[t + int(rng.integers(2, 5)) for t in run] for run in one]
+    result = align(one, other, tolerance=5)
+    assert result.share == 1
+    assert result.count == 60
+    assert 2 <= result.lag <= 4
+    assert result.null < 0.2
+    assert result.p_value < 0.005
+
+
+def test_independent_transitions_have_uniform_p_values():
+    rng = np.random.default_rng(1)
+    p = [align(transitions(rng), transitions(rng), tolerance=60, shuffles=200).p_value for _ in range(200)]
+    assert stats.kstest(p, "uniform", alternative="greater").pvalue > 1e-3
+    assert 0.4 < np.mean(p) < 0.65
+    assert np.mean(np.array(p) < 0.1) < 0.17
+
+
+def test_a_lag_is_signed_and_one_beyond_the_tolerance_is_no_coincidence():
+    one, other = [[10], [30], [50], [70]], [[4], [24], [44], [64]]
+    assert align(one, other, tolerance=5).share == 0
+    assert align(one, other, tolerance=6)[:3] == (1.0, 4, -6.0)
+
+
+def test_runs_without_transitions_are_counted_as_misses():
+    result = align([[10], [20], []], [[10], [], [30]], tolerance=2)
+    assert (result.share, result.count) == (0.5, 2)
+    assert np.isnan(align([[], []], [[1], [2]], tolerance=2)).tolist() == [True, False, True, True, True]
+
+
+def test_unequal_numbers_of_runs_are_refused():
+    with pytest.raises(ValueError, match="2 runs and of 1"):
+        align([[1], [2]], [[1]], tolerance=1)
