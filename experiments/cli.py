@@ -4,6 +4,7 @@ A run writes run.json, its checkpoints, results.nc, claims.json and the figure i
 goes on where it was stopped. Heavy imports happen inside functions, so that something shows from the first second.
 """
 
+import dataclasses
 import fcntl
 import functools
 import hashlib
@@ -91,31 +92,24 @@ def _parse(module: ModuleType, name: str, argv: list[str]) -> tuple[dict[str, An
     chosen = next((a.removeprefix("--preset=") for a in argv if a.startswith("--preset=")), chosen)
     if chosen not in presets:
         raise ValueError(f"unknown preset {chosen!r} of {name}: write --preset with one of {', '.join(presets)}")
-    collect = _collector(functools.partial(module.run, **presets[chosen]), chosen)
-    arguments = tyro.cli(collect, args=argv, prog=f"python -m experiments {name}", description=question(module))
+    settings = _settings(functools.partial(module.run, **presets[chosen]), chosen)
+    parsed = tyro.cli(settings, args=argv, prog=f"python -m experiments {name}", description=question(module))
+    arguments = dataclasses.asdict(parsed)
     out = arguments.pop("out")
     arguments.pop("preset")
     return arguments, out
 
 
-def _collector(run: functools.partial, preset: str) -> Any:
-    """A function with the keywords of `run`, --preset and --out, that returns them instead of running."""
-    signature = inspect.signature(run)
-    extra = [
-        inspect.Parameter("preset", inspect.Parameter.KEYWORD_ONLY, default=preset, annotation=str),
-        inspect.Parameter("out", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Path | None),
-    ]
-
-    def collect(**arguments: Any) -> dict[str, Any]:
-        return arguments
-
-    collect.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *extra])  # type: ignore[attr-defined]
-    collect.__annotations__ = {p.name: p.annotation for p in collect.__signature__.parameters.values()}  # type: ignore[attr-defined]
-    collect.__doc__ = inspect.cleandoc(run.func.__doc__ or "") + (
+def _settings(run: functools.partial, preset: str) -> type:
+    """What the command line is parsed into: the keywords of `run` with their defaults, --preset and --out."""
+    keywords = [(p.name, p.annotation, p.default) for p in inspect.signature(run).parameters.values()]
+    extra = [("preset", str, preset), ("out", Path | None, None)]
+    settings = dataclasses.make_dataclass("Settings", [*keywords, *extra], kw_only=True)
+    settings.__doc__ = inspect.cleandoc(run.func.__doc__ or "") + (
         "\n    preset: smoke (seconds), default (minutes on two cores) or paper (the published size)."
         "\n    out: the run directory; by default one under checkpoints/ named after the arguments."
     )
-    return collect
+    return settings
 
 
 def _run(console: Console, module: ModuleType, name: str, arguments: dict[str, Any], directory: Path) -> None:
@@ -172,14 +166,11 @@ def _write(directory: Path, results: Any, claims: list[Claim], figure: Any) -> N
 
 def _table(name: str, claims: list[Claim]) -> Table:
     table = Table(title=f"{name}: what was claimed, and what was measured", show_lines=True)
-    for column, justify in (
-        ("claim", "left"),
-        ("source", "left"),
-        ("expected", "right"),
-        ("measured", "right"),
-        ("holds", "center"),
-    ):
-        table.add_column(column, justify=justify, overflow="fold")
+    table.add_column("claim", min_width=36)
+    table.add_column("source")
+    table.add_column("expected", justify="right")
+    table.add_column("measured", justify="right")
+    table.add_column("holds", justify="center")
     verdicts = {True: "[green]yes[/]", False: "[red]NO[/]", None: "open"}
     for claim in claims:
         table.add_row(

@@ -1,6 +1,7 @@
 """How well a number read early tells what a run does later: AUC, and what one number adds to others, with intervals."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -51,16 +52,15 @@ def added(
 def _held_out(outcome: np.ndarray, features: np.ndarray) -> np.ndarray:
     model = make_pipeline(StandardScaler(), LogisticRegression())
     folds = [StratifiedKFold(FOLDS, shuffle=True, random_state=repeat) for repeat in range(REPEATS)]
-    return np.mean(
-        [cross_val_predict(model, features, outcome, cv=fold, method="predict_proba")[:, 1] for fold in folds], axis=0
-    )
+    held_out: Any = [cross_val_predict(model, features, outcome, cv=fold, method="predict_proba") for fold in folds]
+    return np.mean(held_out, axis=0)[:, 1]
 
 
 def _enough(outcome: np.ndarray) -> bool:
-    return min(np.sum(outcome), np.sum(~outcome)) >= FOLDS
+    return bool(min(np.sum(outcome), np.sum(~outcome)) >= FOLDS)
 
 
-def _bootstrap(outcome: np.ndarray, statistic) -> Interval:
+def _bootstrap(outcome: np.ndarray, statistic: Callable[[Any], float]) -> Interval:
     if not _enough(outcome):
         return UNKNOWN
     rng = np.random.default_rng(0)

@@ -15,12 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
-from jaxtyping import Int
+from jaxtyping import Array, Int
 
 from experiments.record import bar, kept
 from toymodels.train import TrainState, Trajectory
 
-Point = TypeVar("Point")
 Result = TypeVar("Result")
 
 
@@ -33,7 +32,7 @@ def product(**axes: Sequence[Any]) -> dict[str, np.ndarray]:
     return {name: np.array([point[i] for point in points]) for i, name in enumerate(axes)}
 
 
-def run(point: Callable[[Point], Result], grid: Point, *, name: str = "sweep", batch: int = 64) -> Result:
+def run(point: Callable[[Any], Result], grid: Any, *, name: str = "sweep", batch: int = 64) -> Result:
     """`point` at every point of `grid` (a pytree with one leading axis): a pytree with that axis, on the host.
 
     jit(vmap(point)), compiled once; `batch` points at a time, over all devices, bound the memory. In a record, batch i
@@ -53,8 +52,8 @@ def run(point: Callable[[Point], Result], grid: Point, *, name: str = "sweep", b
 
 
 def train(
-    advance: Callable[[Point, TrainState, Int[Any, " time"]], tuple[TrainState, Trajectory]],
-    grid: Point,
+    advance: Callable[[Any, TrainState, Int[Array, " time"]], tuple[TrainState, Trajectory]],
+    grid: Any,
     state: TrainState,
     checkpoints: Int[np.ndarray, " time"],
     *,
@@ -68,7 +67,7 @@ def train(
     are a step of the series `name`. A point that goes non-finite is named in a warning; the others are untouched.
     """
     size, sharding = _size(grid), _sharding()
-    axes = TrainState(None, 0, 0), Trajectory(None, 0, 0)
+    axes = TrainState._make((None, 0, 0)), Trajectory._make((None, 0, 0))
     mapped = jax.jit(jax.vmap(advance, in_axes=(0, axes[0], None), out_axes=axes))
     points, progress = _spread(grid, sharding), bar(f"training {size} runs", len(checkpoints))
 
@@ -89,7 +88,7 @@ def train(
         parts.append(Trajectory(part.step[:count], *jax.tree.map(lambda leaf: leaf[:, :count], part[1:])))
         progress(count)
     along_time = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *[part[1:] for part in parts])
-    return Trajectory(np.concatenate([part.step for part in parts]), *along_time)
+    return Trajectory._make((np.concatenate([part.step for part in parts]), *along_time))
 
 
 def _finite(params: Any) -> np.ndarray:

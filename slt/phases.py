@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import ruptures
 from jaxtyping import Float
-from scipy import stats
+from ruptures.base import BaseCost
 
 
 class ChangePoint(NamedTuple):
@@ -21,10 +21,10 @@ class ChangePoint(NamedTuple):
     jump: float
 
 
-class _WeightedMean(ruptures.base.BaseCost):
+class _WeightedMean(BaseCost):
     """Squared residuals about the weighted mean of a segment, in units of each point's own standard error."""
 
-    model = "weighted mean"
+    model = "weighted mean"  # type: ignore[assignment]
     min_size = 1
 
     def fit(self, signal: np.ndarray) -> "_WeightedMean":
@@ -59,7 +59,8 @@ def change_points(
 
     Killick et al. 2012 (arXiv 1101.1438). The cost is the Gaussian -2 log likelihood; the default penalty 3 log T
     counts a level and a location (Zhang and Siegmund 2007). An interval holds every place for one change, its
-    neighbours fixed, whose cost is within the chi-squared quantile of the best. Points that are NaN carry no weight.
+    neighbours fixed, whose cost is within x of the best, (1 - e^{-x/2})^2 = coverage: the law of the likelihood ratio
+    of a location is not chi-squared (Hansen 2000, Theorem 1). Points that are NaN carry no weight.
     """
     curve = np.asarray(curve, float)
     if curve.ndim != 1 or len(curve) < 2 * min_size:
@@ -70,13 +71,15 @@ def change_points(
     search = ruptures.Pelt(custom_cost=cost, min_size=min_size, jump=1).fit(cost.signal)
     ends = search.predict(pen=3 * np.log(len(curve)) if penalty is None else penalty)
     edges = [0, *ends]
-    return [_with_interval(cost, *edges[i : i + 3], coverage) for i in range(len(ends) - 1)]
+    triples = zip(edges, edges[1:], edges[2:], strict=False)
+    return [_with_interval(cost, left, index, right, coverage) for left, index, right in triples]
 
 
 def _with_interval(cost: _WeightedMean, left: int, index: int, right: int, coverage: float) -> ChangePoint:
     places = range(left + 1, right)
     costs = np.array([cost.error(left, t) + cost.error(t, right) for t in places])
-    inside = left + 1 + np.flatnonzero(costs <= costs[places.index(index)] + stats.chi2.ppf(coverage, 1))
+    threshold = -2 * np.log(1 - np.sqrt(coverage))
+    inside = left + 1 + np.flatnonzero(costs <= costs[places.index(index)] + threshold)
     return ChangePoint(index, int(inside.min()), int(inside.max()), cost.mean(index, right) - cost.mean(left, index))
 
 

@@ -38,7 +38,7 @@ def objective(model: nn.Module, task: Task) -> Loss:
     """The per-example loss of `model` on batches of `task`: `(params, batch) -> (n,)`."""
 
     def example(params: Params, x: Array, y: Array) -> Scalar:
-        prediction = model.apply({"params": params}, x)
+        prediction: Any = model.apply({"params": params}, x)
         if prediction.shape != y.shape:
             raise ValueError(
                 f"the model predicts shape {prediction.shape} for one example, the task's target has shape {y.shape}: "

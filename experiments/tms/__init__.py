@@ -157,7 +157,7 @@ def _train(
         task = finite(TASK, TASK.sample(_key(point["seed"], "data"), samples))
         return advance(_key(point["seed"], "train"), state, stops, loss=LOSS, task=task, tx=tx, batch_size=batch_size)
 
-    state = jax.jit(jax.vmap(lambda point: _start(point, noise, tx), out_axes=TrainState(None, 0, 0)))(runs)
+    state = jax.jit(jax.vmap(lambda point: _start(point, noise, tx), out_axes=TrainState._make((None, 0, 0))))(runs)
     return sweep.train(train_on, runs, state, checkpoints)
 
 
@@ -169,8 +169,18 @@ def _estimator(
     def point(p: dict[str, Array]) -> LLC:
         data: Batch = TASK.sample(_key(p["seed"], "data"), samples)
         params, sampler = {"W": p["W"], "b": p["b"]}, sgld(step_size)
-        options = dict(nbeta=nbeta, gamma=gamma, chains=chains, warmup=warmup, draws=draws)
-        return estimate_llc(_key(p["seed"], "chains"), LOSS, params, data, sampler, **options)
+        return estimate_llc(
+            _key(p["seed"], "chains"),
+            LOSS,
+            params,
+            data,
+            sampler,
+            nbeta=nbeta,
+            gamma=gamma,
+            chains=chains,
+            warmup=warmup,
+            draws=draws,
+        )
 
     return point
 
@@ -251,7 +261,7 @@ def _transitions(results: xr.Dataset) -> xr.Dataset:
                 at = r, SETTLE + c.index
                 found[f"{name}_jump"][at] = c.jump
                 found[f"{name}_jump_low"][at], found[f"{name}_jump_high"][at] = SETTLE + c.low, SETTLE + c.high
-        for i in transitions(labels[SETTLE:]):
+        for i in transitions(labels[SETTLE:].tolist()):
             found["kgon_jump"][r, SETTLE + i] = (
                 results.loss.values[r, SETTLE + i] - results.loss.values[r, SETTLE + i - 1]
             )

@@ -1,6 +1,7 @@
 """The figure of the `tms` experiment: opposing staircases above, the comparison over all runs below."""
 
 from collections import Counter
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,7 +13,7 @@ from experiments.tms.report import LEVEL_WIDTH, SETTLE, forecast, negative, poly
 
 LOSS, LLC, POLYGON, GREY = "#1b6ca8", "#c8553d", "#2f3e46", "#8a8f94"
 SHADES = {"4": "#e8edf2", "5": "#fbe9d0", "6": "#e3f0dc"}
-STYLE = {
+STYLE: Any = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -112,9 +113,10 @@ def _loss(axes: Axes, results: xr.Dataset, run: int) -> None:
             name, (1, _level(results, name)), xycoords=("axes fraction", "data"), xytext=(-3, 2),
             textcoords="offset points", ha="right", fontsize=8.5, color="#555b60",
         )  # fmt: skip
-    settled = loss[SETTLE:] if len(loss) > SETTLE else loss
-    low, high = np.nanmin(settled), np.nanmax(settled)
-    axes.set_ylim(low - 0.15 * (high - low) - 1e-3, high + 0.2 * (high - low) + 2e-3)
+    settled = loss[SETTLE:][np.isfinite(loss[SETTLE:])]
+    if settled.size:
+        margin = 0.2 * np.ptp(settled) + 2e-3
+        axes.set_ylim(settled.min() - margin, settled.max() + margin)
 
 
 def _level(results: xr.Dataset, name: str) -> float:
@@ -164,7 +166,7 @@ def _distances(axes: Axes, results: xr.Dataset) -> None:
         name: [np.flatnonzero(np.isfinite(row)) for row in results[f"{name}_jump"].values]
         for name in ("kgon", "llc", "loss")
     }
-    edges = np.arange(-10.5, 11.5)
+    edges = np.arange(-10.5, 11.5).tolist()
     nearest = lambda i, others: others[np.argmin(np.abs(others - i))] - i if len(others) else np.inf
     for name, colour, label in (("loss", LOSS, "loss"), ("llc", LLC, r"$\hat\lambda$")):
         own = [nearest(i, places[name][run]) for run, found in enumerate(places["kgon"]) for i in found]

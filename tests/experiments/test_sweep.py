@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from experiments import sweep
 from experiments.record import recording
@@ -155,7 +156,8 @@ def test_a_sweep_over_four_devices_equals_the_loop_on_one(size, batch):
 
 
 def test_a_sharded_sum_would_be_seen():
-    _, _, sharding = sweep._layout(np.zeros(8), None)
+    mesh = jax.make_mesh((4,), ("sweep",), axis_types=(AxisType.Auto,))
+    sharding = NamedSharding(mesh, PartitionSpec("sweep"))
     assert COLLECTIVE.search(jax.jit(jnp.sum, in_shardings=sharding).lower(np.zeros(8)).compile().as_text())
 
 

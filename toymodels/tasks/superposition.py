@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.optimize
+from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Key, Scalar
 
 from toymodels.task import Batch, Params, Task
@@ -22,7 +23,7 @@ def sparse_features(importance: ArrayLike, density: ArrayLike) -> Task:
         raise ValueError(
             f"importance has shape {importance.shape}, one number per feature is needed: jnp.ones(features)"
         )
-    if not isinstance(density, jax.core.Tracer) and not np.all((np.asarray(density) > 0) & (np.asarray(density) <= 1)):
+    if not isinstance(density, Tracer) and not np.all((np.asarray(density) > 0) & (np.asarray(density) <= 1)):
         raise ValueError(
             f"got density={density}: it is the probability that a feature is active, in (0, 1]; for sparsity S write density=1 - S"
         )
