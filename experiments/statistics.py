@@ -1,17 +1,15 @@
 """How well a number read early tells what a run does later: AUC, and what one number adds to others, with intervals."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-RESAMPLES, FOLDS, REPEATS = 500, 5, 10
+RESAMPLES, FOLDS, REPEATS = 1000, 5, 10
 
 
 class Interval(NamedTuple):
@@ -32,7 +30,9 @@ UNKNOWN = Interval(np.nan, np.nan, np.nan)
 
 def auc(outcome: Bool[np.ndarray, " runs"], score: Float[np.ndarray, " runs"]) -> Interval:
     """Probability that a run with the outcome scores higher than one without it (area under the ROC curve)."""
-    return _bootstrap(outcome, lambda pick: roc_auc_score(outcome[pick], score[pick]))
+    if not _enough(outcome):
+        return UNKNOWN
+    return _interval(*(_auc(outcome, score, weight) for weight in _weights(len(outcome))))
 
 
 def added(
@@ -44,9 +44,17 @@ def added(
     """
     if not _enough(outcome):
         return UNKNOWN
-    without, with_extra = _held_out(outcome, known), _held_out(outcome, np.concatenate([known, extra], axis=1))
-    gain = lambda pick: roc_auc_score(outcome[pick], with_extra[pick]) - roc_auc_score(outcome[pick], without[pick])
-    return _bootstrap(outcome, gain)
+    less, more = _held_out(outcome, known), _held_out(outcome, np.concatenate([known, extra], axis=1))
+    gain = lambda weight: _auc(outcome, more, weight) - _auc(outcome, less, weight)
+    return _interval(*(gain(weight) for weight in _weights(len(outcome))))
+
+
+def _auc(outcome: np.ndarray, score: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """P(score with the outcome > score without it), ties counting half, for each row of weights of the runs."""
+    one, other = score[outcome], score[~outcome]
+    above = np.greater.outer(one, other) + 0.5 * np.equal.outer(one, other)
+    p, q = weight[:, outcome], weight[:, ~outcome]
+    return np.sum((p @ above) * q, axis=1) / (p.sum(axis=1) * q.sum(axis=1))
 
 
 def _held_out(outcome: np.ndarray, features: np.ndarray) -> np.ndarray:
@@ -60,10 +68,12 @@ def _enough(outcome: np.ndarray) -> bool:
     return bool(min(np.sum(outcome), np.sum(~outcome)) >= FOLDS)
 
 
-def _bootstrap(outcome: np.ndarray, statistic: Callable[[Any], float]) -> Interval:
-    if not _enough(outcome):
-        return UNKNOWN
-    rng = np.random.default_rng(0)
-    picks = [rng.integers(0, len(outcome), len(outcome)) for _ in range(RESAMPLES)]
-    values = [statistic(pick) for pick in picks if 0 < outcome[pick].sum() < len(outcome)]
-    return Interval(float(statistic(slice(None))), *(float(q) for q in np.quantile(values, [0.025, 0.975])))
+def _weights(runs: int) -> tuple[np.ndarray, np.ndarray]:
+    """Each run once; and how often each occurs in every bootstrap resample."""
+    resamples = np.random.default_rng(0).multinomial(runs, np.full(runs, 1 / runs), size=RESAMPLES)
+    return np.ones((1, runs)), resamples.astype(float)
+
+
+def _interval(value: np.ndarray, resampled: np.ndarray) -> Interval:
+    low, high = np.nanquantile(resampled, [0.025, 0.975])
+    return Interval(float(value[0]), float(low), float(high))

@@ -41,11 +41,12 @@ def test_killed_while_saving_it_goes_on_from_the_last_whole_step(tmp_path, delay
     assert sorted(int(path.name) for path in (tmp_path / "series").iterdir()) == list(range(12))
 
 
-ARGUMENTS = "--seeds 2 --epochs 1200 --watch 8 --horizon 1200 --chains 2 --warmup 20 --draws 60 --patience 2".split()
+FLAGS = {"seeds": 2, "epochs": 1200, "watch": 8, "horizon": 1200, "chains": 2, "warmup": 20, "draws": 60, "patience": 2}
 
 
 def start(out: Path) -> subprocess.Popen:
-    command = [sys.executable, "-u", "-m", "experiments", "tms", *ARGUMENTS, "--out", str(out)]
+    flags = [f"--{name}={value}" for name, value in FLAGS.items()]
+    command = [sys.executable, "-u", "-m", "experiments", "tms", *flags, f"--out={out}"]
     return subprocess.Popen(
         command, env=ENVIRONMENT, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )

@@ -9,7 +9,7 @@ import pytest
 from toymodels.models.autoencoder import Autoencoder
 
 MODEL = Autoencoder(4, 2)
-W = jnp.float32(np.random.default_rng(1).normal(size=(2, 4)))
+W = jnp.float32(np.random.default_rng(3).normal(size=(2, 4)))
 PARAMS = {"W": W, "b": jnp.array([0.3, -0.2, 0.1, -2.0])}
 X = jnp.array([0.5, 0.0, 1.0, 0.2])
 
