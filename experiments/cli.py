@@ -1,7 +1,8 @@
 """The command line: `python -m experiments` lists the experiments, `python -m experiments NAME [--flags]` runs one.
 
-A run writes run.json, its checkpoints, results.nc, claims.json and the figure into its directory; the same command again
-goes on where it was stopped. Heavy imports happen inside functions, so that something shows from the first second.
+A run writes run.json, its checkpoints, results.nc, claims.json and the figure into its directory; the same command
+again goes on where it was stopped. Heavy imports happen inside functions, so that something shows from the first
+second.
 """
 
 import dataclasses

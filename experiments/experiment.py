@@ -1,4 +1,4 @@
-"""The experiment contract: `run(*, ...) -> Dataset`, `plot(results) -> Figure`, `claims(results) -> list[Claim]`, `PRESETS`."""
+"""The experiment contract: `run(*, ...) -> Dataset`, `claims(results) -> list[Claim]`, `plot(results) -> Figure`."""
 
 import importlib
 from types import ModuleType

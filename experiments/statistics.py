@@ -1,4 +1,4 @@
-"""How well a number read early tells what a run does later: AUC, and what one number adds to others, with intervals."""
+"""How well a number read early tells what a run does later: AUC, what one number adds to others, intervals."""
 
 from typing import Any, NamedTuple
 

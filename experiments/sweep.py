@@ -1,4 +1,4 @@
-"""From a function of one point to all points of a grid, on all devices: values sweep by `vmap`, shapes by a Python loop.
+"""From a function of one point to all points of a grid, on all devices; values by `vmap`, shapes by a Python loop.
 
 The points lie along one axis sharded over the devices; no point needs another, so there are no collectives. Batches
 of points, and chunks of training time, are kept on disk as they finish and skipped on restart.
@@ -35,8 +35,8 @@ def product(**axes: Sequence[Any]) -> dict[str, np.ndarray]:
 def run(point: Callable[[Any], Result], grid: Any, *, name: str = "sweep", batch: int = 64) -> Result:
     """`point` at every point of `grid` (a pytree with one leading axis): a pytree with that axis, on the host.
 
-    jit(vmap(point)), compiled once; `batch` points at a time, over all devices, bound the memory. In a record, batch i
-    is step i of the series `name`; what is on disk does not depend on the devices.
+    jit(vmap(point)), compiled once; `batch` points at a time, over all devices, bound the memory. In a record, batch
+    i is step i of the series `name`; what is on disk does not depend on the devices.
     """
     size, sharding = _size(grid), _sharding()
     batch = min(batch, size)

@@ -23,7 +23,7 @@ def ess(trace: Float[Array, "chains draws"]) -> Scalar:
 
 
 def rhat(trace: Float[Array, "chains draws"]) -> Scalar:
-    """Split R-hat: each chain is halved, so that one chain is enough and a drift shows (Gelman et al. 2013, section 11.4)."""
+    """Split R-hat: chains are halved, so one chain is enough and a drift shows (Gelman et al. 2013, section 11.4)."""
     chains, draws = trace.shape
     halves = trace[:, : draws - draws % 2].reshape(2 * chains, draws // 2)
     return jnp.squeeze(blackjax.diagnostics.potential_scale_reduction(halves, chain_axis=0, sample_axis=1))

@@ -100,7 +100,7 @@ class Alignment(NamedTuple):
 def align(
     one: Sequence[Sequence[int]], other: Sequence[Sequence[int]], *, tolerance: int, shuffles: int = 1000, seed: int = 0
 ) -> Alignment:
-    """How well the transitions `one[run]` coincide with `other[run]`, against a null that shuffles the runs of `other`."""
+    """How well the transitions `one[run]` coincide with `other[run]`, against a null that shuffles the runs."""
     if len(one) != len(other):
         raise ValueError(f"got transitions of {len(one)} runs and of {len(other)}: both need one sequence per run")
     lags = [_lags(a, b) for a, b in zip(one, other, strict=True)]

@@ -50,7 +50,7 @@ def reduced_rank(inputs: int, hidden: int, outputs: int, rank: int) -> tuple[flo
 
 
 def deep_linear(widths: Sequence[int], rank: int) -> tuple[float, int]:
-    """The deep linear network W_L ... W_1 with layer sizes `widths` (inputs first) at a true product of the given rank.
+    """The deep linear network W_L ... W_1, layer sizes `widths` (inputs first), at a true product of the given rank.
 
     Aoyagi 2024 (arXiv 2303.15739), Theorem 1. With the excess widths M_s = d_s - r sorted, the l + 1 smallest for
     which sum >= l max and the next one is larger than sum/l make up the singular part.

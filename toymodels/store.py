@@ -75,7 +75,7 @@ def _differences(found: Any, wanted: Any, name: str = "") -> list[str]:
 
 
 def save(directory: Path, step: int, tree: Any) -> None:
-    """Write `tree` as step `step` of the series `directory`, whole or not at all; a damaged step of that number is replaced."""
+    """Write `tree` as step `step` of the series `directory`, whole or not at all; a damaged such step is replaced."""
     directory = Path(directory).absolute()
     _remove_partial(directory, step)  # what a killed run may have left
     try:
@@ -94,10 +94,10 @@ def _remove_partial(directory: Path, step: int) -> None:
 
 
 def load(directory: Path, step: int, like: Tree | None = None) -> Tree:
-    """Read step `step` of the series `directory` back, as numpy arrays in the structure of `like` (default: nested dictionaries).
+    """Step `step` of the series `directory`, as numpy arrays in the structure of `like` (or nested dictionaries).
 
-    Raises DamagedCheckpoint, naming the files, if any is missing, truncated or altered, or if the shapes are not those
-    of `like`.
+    Raises DamagedCheckpoint, naming the files, if any is missing, truncated or altered, or if the shapes are not
+    those of `like`.
     """
     place = Path(directory).absolute() / str(step)
     _verify(place)

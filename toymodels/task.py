@@ -1,4 +1,4 @@
-"""The contract between data, model and everything downstream: a task is (sample, loss), and `objective` joins it to a model."""
+"""The contract of data, model and everything downstream: a task is (sample, loss); `objective` joins it to a model."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

@@ -76,7 +76,7 @@ def advance(
     tx: optax.GradientTransformation,
     batch_size: int,
 ) -> tuple[TrainState, Trajectory]:
-    """Train on from `state` through `checkpoints`; returns the state to continue from and the trajectory in between."""
+    """Train on from `state` through `checkpoints`: the state to continue from, and the trajectory in between."""
 
     def to(state: TrainState, stop: Int[Array, ""]) -> tuple[TrainState, Trajectory]:
         state = segment(key, state, stop, loss=loss, task=task, tx=tx, batch_size=batch_size)
@@ -96,7 +96,7 @@ def train(
     tx: optax.GradientTransformation,
     batch_size: int,
 ) -> Trajectory:
-    """Train `params` from step 0 and keep them at every one of the increasing steps `checkpoints` (see `linear`, `log`)."""
+    """Train `params` from step 0 and keep them at each of the increasing steps `checkpoints` (see `linear`, `log`)."""
     return advance(key, start(params, tx), checkpoints, loss=loss, task=task, tx=tx, batch_size=batch_size)[1]
 
 

@@ -1,4 +1,4 @@
-"""Does the learning coefficient mark, or even foretell, the moments at which a toy model of superposition changes its polygon?
+"""Does the learning coefficient mark, or foretell, the moments when a toy model of superposition changes its polygon?
 
 The dynamical phase transitions of Chen, Lau, Mendel, Wei and Murfet 2023 (arXiv 2310.06301): six features in two
 dimensions, x = mu e_j, SGD from a square. Training moves between k-gons; the loss falls and lambda-hat rises at each
@@ -124,7 +124,7 @@ def run(
 
 
 def _runs(seeds: int, watch: int) -> dict[str, np.ndarray]:
-    """The training runs: max(seeds, watch) from zero biases, then `seeds` from normal ones; each kind has seeds 0, 1, ..."""
+    """The training runs: max(seeds, watch) from zero biases, then `seeds` from normal ones; seeds 0, 1, ... each."""
     zero = sweep.product(bias_scale=[0.0], seed=range(max(seeds, watch)))
     normal = sweep.product(bias_scale=[1.0], seed=range(seeds))
     return {name: np.concatenate([zero[name], normal[name]]) for name in zero}
@@ -237,7 +237,7 @@ _LLC_UNITS = {
 
 
 def _findings(llc: LLC, shape: tuple[int, int]) -> np.ndarray:
-    """The kinds of trouble `verdict` finds with each estimate, comma-separated. Chance is the best constant prediction's loss."""
+    """The kinds of trouble `verdict` finds with each estimate; chance is the loss of the best constant prediction."""
     chance = 1 / 3 - 1 / (4 * FEATURES)
     kinds = [
         ", ".join(line.split(":")[0] for line in verdict(LLC(*one), chance=chance)) for one in zip(*llc, strict=True)
@@ -246,7 +246,7 @@ def _findings(llc: LLC, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _transitions(results: xr.Dataset) -> xr.Dataset:
-    """The jump at each transition, NaN elsewhere; for the two curves also the interval of its place, in checkpoints."""
+    """The jump at each transition, NaN elsewhere; for the curves also the interval of its place, in checkpoints."""
     names = [
         "loss_jump",
         "llc_jump",

@@ -127,7 +127,7 @@ THEORY = {"5": 7.0, "5+": 8.5, "6": 8.5}  # lambda of the k-gons where it is kno
 
 
 def _llc(axes: Axes, results: xr.Dataset, run: int, phases: list[tuple[int, int, str]], *, first: bool) -> None:
-    """lambda-hat with two standard errors, its change points with their intervals, and the theory where it is known."""
+    """lambda-hat with two standard errors, its change points and their intervals, the theory where it is known."""
     epoch, value, stderr = results.epoch.values, results.value.values[run], results.stderr.values[run]
     axes.fill_between(epoch, value - 2 * stderr, value + 2 * stderr, color=LLC, alpha=0.22, lw=0)
     axes.plot(epoch, value, color=LLC, lw=1.5)
@@ -161,7 +161,7 @@ def _scatter(axes: Axes, results: xr.Dataset) -> None:
 
 
 def _distances(axes: Axes, results: xr.Dataset) -> None:
-    """How far the nearest transition of each curve is from each change of polygon; in the same run and in the others."""
+    """How far the nearest transition of a curve is from each change of polygon, in the same run and in the others."""
     places = {
         name: [np.flatnonzero(np.isfinite(row)) for row in results[f"{name}_jump"].values]
         for name in ("kgon", "llc", "loss")

@@ -124,7 +124,7 @@ def negative(results: xr.Dataset) -> np.ndarray:
 
 
 def r_squared(results: xr.Dataset) -> float:
-    """Squared correlation of lambda-hat with the population loss over all checkpoints, negative estimates left out."""
+    """Squared correlation of lambda-hat with the population loss, all checkpoints but the negative estimates."""
     usable = ~negative(results)
     return float(np.corrcoef(results.loss.values[usable], results.value.values[usable])[0, 1] ** 2)
 
@@ -172,7 +172,7 @@ class Forecast(NamedTuple):
 
 
 def forecast(results: xr.Dataset) -> Forecast:
-    """Does lambda-hat, read early, tell which runs will leave the 4-gon, and more than the loss and the geometry do?"""
+    """Does lambda-hat, read early, tell which runs leave the 4-gon, and more than the loss and the geometry do?"""
     there = results.on_square.values & np.isfinite(results.read_llc.values)
     readings = ("leaves", "read_llc", "read_loss", "read_dead_norm")
     leave, llc, loss, norm = (results[name].values[there] for name in readings)

@@ -85,7 +85,7 @@ def localised(
 
 
 def paired(potential: Potential, centre: Params, loss_at_centre: Scalar) -> Potential:
-    """The same potential with each L(w) on a minibatch replaced by L(w) - L(centre) + loss_at_centre, on that minibatch.
+    """The same potential, with L(w) on a minibatch replaced by L(w) - L(centre) + loss_at_centre on that minibatch.
 
     A control variate: the two losses share the minibatch's noise, which cancels in the estimate. The gradient is
     unchanged.

@@ -8,7 +8,7 @@ from slt.samplers.base import Info, Params, Point, Potential, Sampler, acceptanc
 
 
 def mala(step_size: Float[Array, ""] | float) -> Sampler:
-    """Langevin proposals accepted with the Metropolis probability: exactly exp(-U) at any step size. Needs an exact potential."""
+    """Langevin proposals with a Metropolis test: exactly exp(-U) at any step size. Needs an exact potential."""
 
     def init(key: Key[Array, ""], params: Params, potential: Potential) -> Point:
         if not potential.exact:

@@ -61,7 +61,7 @@ def _divide(numerator: Array, denominator: Array) -> Array:
 
 
 def kgon(W: Float[Array | np.ndarray, "2 features"], b: Float[Array | np.ndarray, " features"]) -> str:
-    """The name of the polygon of a model with two hidden dimensions, from the weights alone: `5`, `5+`, `4++`, `4+-`, ...
+    """The name of a two-dimensional model's polygon, from the weights alone: `5`, `5+`, `4++`, `4+-`, ...
 
     k vertices, features with |W_i| > 1/2; a `+` for each of the others with positive bias; a `-` for each vertex
     whose own output never fires, |W_i|^2 + b_i <= 0. Chen et al. 2023 (arXiv 2310.06301), section 3.2. `nan` if the
@@ -77,7 +77,7 @@ def kgon(W: Float[Array | np.ndarray, "2 features"], b: Float[Array | np.ndarray
 
 
 def transitions(names: Sequence[str], hold: int = 3) -> list[int]:
-    """Where a sequence of names changes for good: the indices at which a new name begins that lasts `hold` places or more.
+    """Where a sequence of names changes for good: the indices where a new name begins that lasts `hold` places.
 
     Shorter stretches, of a model between two polygons, belong to the phase before them.
     """

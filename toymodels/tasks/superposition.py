@@ -124,7 +124,7 @@ def _vertex(k: int) -> tuple[float, float]:
 
 
 def levels(features: int) -> dict[str, float]:
-    """The theory's plateaus of the loss: name -> potential of the k-gons, k >= 4, of `features` features in two dimensions.
+    """The theory's plateaus of the loss: name -> potential of the k-gons, k >= 4, in two dimensions.
 
     A name is k, a `+` for each dead feature with positive bias and, for the 4-gon, a `-` for each vertex whose bias
     is so negative that its own output never fires: (h_k + c - k + p)/(3c) - s/(4c^2), Chen et al. 2023, section 3.2.
