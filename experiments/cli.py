@@ -24,11 +24,12 @@ from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from typing_extensions import Doc
 
 from experiments.experiment import EXPERIMENTS, Claim, find, question
 
@@ -104,12 +105,13 @@ def _parse(module: ModuleType, name: str, argv: list[str]) -> tuple[dict[str, An
 def _settings(run: functools.partial, preset: str) -> type:
     """What the command line is parsed into: the keywords of `run` with their defaults, --preset and --out."""
     keywords = [(p.name, p.annotation, p.default) for p in inspect.signature(run).parameters.values()]
-    extra = [("preset", str, preset), ("out", Path | None, None)]
+    preset_type = Annotated[str, Doc("smoke (seconds), default (minutes on two cores) or paper (the published size)")]
+    out_type = Annotated[
+        Path | None, Doc("the run directory; by default one under checkpoints/ named after the arguments")
+    ]
+    extra = [("preset", preset_type, preset), ("out", out_type, None)]
     settings = dataclasses.make_dataclass("Settings", [*keywords, *extra], kw_only=True)
-    settings.__doc__ = inspect.cleandoc(run.func.__doc__ or "") + (
-        "\n    preset: smoke (seconds), default (minutes on two cores) or paper (the published size)."
-        "\n    out: the run directory; by default one under checkpoints/ named after the arguments."
-    )
+    settings.__doc__ = run.func.__doc__
     return settings
 
 

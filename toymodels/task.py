@@ -1,9 +1,8 @@
 """The contract of data, model and everything downstream: a task is (sample, loss); `objective` joins it to a model."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-import flax.linen as nn
 import jax
 from jaxtyping import Array, Float, Key, Scalar
 
@@ -15,6 +14,13 @@ class Batch(NamedTuple):
 
     x: Array
     y: Array
+
+
+@runtime_checkable
+class Model(Protocol):
+    """What is needed of a model: a Flax Linen module is one. `apply` makes the prediction for one example."""
+
+    def apply(self, variables: Any, x: Array, /) -> Any: ...
 
 
 Loss = Callable[[Params, Batch], Float[Array, " n"]]
@@ -34,7 +40,7 @@ class Task(NamedTuple):
     population: Callable[[Params], Scalar] | None = None
 
 
-def objective(model: nn.Module, task: Task) -> Loss:
+def objective(model: Model, task: Task) -> Loss:
     """The per-example loss of `model` on batches of `task`: `(params, batch) -> (n,)`."""
 
     def example(params: Params, x: Array, y: Array) -> Scalar:

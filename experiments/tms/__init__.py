@@ -7,13 +7,14 @@ lambda-hat, and the polygon read off the weights.
 """
 
 import functools
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import numpy as np
 import optax
 import xarray as xr
 from jaxtyping import Array, Key
+from typing_extensions import Doc
 
 from experiments import sweep
 from experiments.experiment import at_least, multiple, positive
@@ -45,43 +46,24 @@ PRESETS = {
 
 def run(
     *,
-    seeds: int = 12,
-    epochs: int = 4500,
-    every: int = 30,
-    watch: int = 96,
-    horizon: int = 6000,
-    read: int = 360,
-    patience: int = 10,
-    samples: int = 1000,
-    batch_size: int = 20,
-    learning_rate: float = 5e-3,
-    noise: float = 0.01,
-    gamma: float = 1.0,
-    step_size: float = 1e-3,
-    chains: int = 4,
-    warmup: int = 100,
-    draws: int = 400,
+    seeds: Annotated[int, Doc("runs with a curve, for each of the two bias initialisations: zero, normal")] = 12,
+    epochs: Annotated[int, Doc("length of the curves; an epoch is samples/batch_size steps")] = 4500,
+    every: Annotated[int, Doc("epochs between two checkpoints")] = 30,
+    watch: Annotated[int, Doc("runs from zero biases that are watched for leaving the square")] = 96,
+    horizon: Annotated[int, Doc("epoch up to which they are watched")] = 6000,
+    read: Annotated[int, Doc("epoch at which the forecast is made, a multiple of `every`")] = 360,
+    patience: Annotated[int, Doc("how many times longer the chains of the forecast are than those of the curves")] = 10,
+    samples: Annotated[int, Doc("size n of each run's data set; n*beta is n/ln n")] = 1000,
+    batch_size: Annotated[int, Doc("size of a training minibatch")] = 20,
+    learning_rate: Annotated[float, Doc("of SGD")] = 5e-3,
+    noise: Annotated[float, Doc("standard deviation of the noise on the square at the start")] = 0.01,
+    gamma: Annotated[float, Doc("strength of the localisation of the chains")] = 1.0,
+    step_size: Annotated[float, Doc("epsilon of SGLD")] = 1e-3,
+    chains: Annotated[int, Doc("chains for an estimate")] = 4,
+    warmup: Annotated[int, Doc("steps thrown away at the start of each chain")] = 100,
+    draws: Annotated[int, Doc("draws of each chain")] = 400,
 ) -> xr.Dataset:
-    """Train, estimate the learning-coefficient curves, and find the transitions.
-
-    Args:
-        seeds: runs with a learning-coefficient curve, for each of the two bias initialisations (zero, and normal).
-        epochs: length of the curves; an epoch is samples/batch_size steps.
-        every: epochs between two checkpoints.
-        watch: runs from zero biases that are watched for leaving the square.
-        horizon: epoch up to which they are watched.
-        read: epoch at which the forecast is made, a multiple of `every`.
-        patience: how many times longer the chains of the forecast are than those of the curves.
-        samples: size n of each run's data set; n*beta is n/ln n.
-        batch_size: size of a training minibatch.
-        learning_rate: of SGD.
-        noise: standard deviation of the noise on the square at the start.
-        gamma: strength of the localisation of the chains.
-        step_size: epsilon of SGLD.
-        chains: chains for an estimate.
-        warmup: steps thrown away at the start of each chain.
-        draws: draws of each chain.
-    """
+    """Train, estimate the learning-coefficient curves, find the transitions, and read early who will leave the square."""
     at_least(1, seeds=seeds, every=every, watch=watch, batch_size=batch_size, chains=chains, patience=patience)
     at_least(0, read=read, warmup=warmup)
     at_least(2, samples=samples)
@@ -103,21 +85,12 @@ def run(
     estimator = functools.partial(
         _estimator, samples=samples, nbeta=nbeta, gamma=gamma, step_size=step_size, chains=chains
     )
+    rows = lambda tree, index: jax.tree.map(lambda leaf: leaf[index], tree)
     curve, watched = np.flatnonzero(runs["seed"] < seeds), np.flatnonzero(runs["bias_scale"] == 0)[:watch]
-    results = _curves(
-        runs,
-        jax.tree.map(lambda leaf: leaf[curve, : epochs // every + 1], params),
-        curve,
-        every,
-        estimator(warmup=warmup, draws=draws),
-    )
-    early = _forecast(
-        runs,
-        jax.tree.map(lambda leaf: leaf[watched], params),
-        watched,
-        read // every,
-        estimator(warmup=patience * warmup, draws=patience * draws),
-    )
+    until = rows(params, (slice(None), slice(epochs // every + 1)))
+    results = _curves(rows(runs, curve), rows(until, curve), every, estimator(warmup=warmup, draws=draws))
+    patient = estimator(warmup=patience * warmup, draws=patience * draws)
+    early = _forecast(rows(runs, watched), rows(params, watched), read // every, patient)
     return results.merge(early).assign_attrs(
         nbeta=nbeta, gamma=gamma, every=every, read=read, horizon=horizon, samples=samples
     )
@@ -185,15 +158,12 @@ def _estimator(
     return point
 
 
-def _curves(
-    runs: dict[str, np.ndarray], params: dict[str, np.ndarray], chosen: np.ndarray, every: int, estimator: Any
-) -> xr.Dataset:
-    """Everything known of each checkpoint of each chosen run, and the transitions in each of the three readings."""
+def _curves(runs: dict[str, np.ndarray], params: dict[str, np.ndarray], every: int, estimator: Any) -> xr.Dataset:
+    """Everything known of each checkpoint of each run, and the transitions in each of the three readings."""
     W, b = params["W"], params["b"]
     shape = W.shape[:2]
-    points = {"seed": np.repeat(runs["seed"][chosen], shape[1])} | {
-        name: leaf.reshape(-1, *leaf.shape[2:]) for name, leaf in params.items()
-    }
+    points = {name: leaf.reshape(-1, *leaf.shape[2:]) for name, leaf in params.items()}
+    points["seed"] = np.repeat(runs["seed"], shape[1])
     llc = sweep.run(estimator, points, name="llc")
     loss = np.asarray(jax.jit(jax.vmap(jax.vmap(potential)))(W, b))
     shapes = jax.tree.map(np.asarray, jax.jit(jax.vmap(jax.vmap(geometry)))(W, b))
@@ -223,8 +193,8 @@ def _curves(
     }
     coordinates = {
         "epoch": ("epoch", every * np.arange(shape[1]), {"units": "epochs"}),
-        "init": ("run", np.where(runs["bias_scale"][chosen] == 0, "zero", "normal")),
-        "seed": ("run", runs["seed"][chosen]),
+        "init": ("run", np.where(runs["bias_scale"] == 0, "zero", "normal")),
+        "seed": ("run", runs["seed"]),
         "theory": list(theory),
     }
     results = xr.Dataset(variables, coordinates)
@@ -268,12 +238,10 @@ def _transitions(results: xr.Dataset) -> xr.Dataset:
     return xr.Dataset({name: (("run", "epoch"), values) for name, values in found.items()})
 
 
-def _forecast(
-    runs: dict[str, np.ndarray], params: dict[str, np.ndarray], watched: np.ndarray, read: int, estimator: Any
-) -> xr.Dataset:
-    """What is known of each watched run at checkpoint `read`, and whether it has more than four vertices later."""
+def _forecast(runs: dict[str, np.ndarray], params: dict[str, np.ndarray], read: int, estimator: Any) -> xr.Dataset:
+    """What is known of each run at checkpoint `read`, and whether it has more than four vertices later."""
     W, b = params["W"], params["b"]
-    llc = sweep.run(estimator, {"seed": runs["seed"][watched], "W": W[:, read], "b": b[:, read]}, name="forecast")
+    llc = sweep.run(estimator, {"seed": runs["seed"], "W": W[:, read], "b": b[:, read]}, name="forecast")
     norm = np.linalg.norm(W, axis=2)
     vertices = np.sum(norm > LIVE, axis=2)
     variables = {

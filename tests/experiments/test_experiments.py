@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from matplotlib.figure import Figure
+from typing_extensions import Doc
 
 from experiments.experiment import EXPERIMENTS, Claim, find, question
 from experiments.record import recording
@@ -32,7 +33,7 @@ def test_every_setting_is_a_keyword_with_a_default_and_a_description(name):
     for parameter in inspect.signature(run).parameters.values():
         assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
         assert parameter.default is not inspect.Parameter.empty
-        assert f"{parameter.name}: " in run.__doc__
+        assert any(isinstance(about, Doc) for about in parameter.annotation.__metadata__)
 
 
 @ALL

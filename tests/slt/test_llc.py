@@ -60,13 +60,6 @@ def replicas(*arguments, **options):
     return quick(run)(jax.random.split(jax.random.key(0), REPLICAS))
 
 
-def assert_same_as_loop(point, *sweep):
-    """`point` mapped over the leading axis of `sweep` gives what it gives one by one."""
-    one = quick(point)
-    loop = jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(one, *sweep))
-    chex.assert_trees_all_close(quick(jax.vmap(point))(*sweep), loop, rtol=1e-3, atol=1e-4)
-
-
 def assert_calibrated(llc, exact, relative_stderr):
     """The estimates lie about the exact value as far as they claim, and claim no more than `relative_stderr` of it."""
     claimed = np.sqrt(np.mean(np.square(llc.stderr)))
@@ -92,7 +85,7 @@ def test_mala_on_a_localised_monomial_has_the_exact_value(k, step_size, relative
     assert_calibrated(llc, normal_crossing_finite(k, nbeta=100.0, gamma=10.0), relative_stderr)
 
 
-@pytest.mark.parametrize("shape", [(2, 2, 2), (3, 2, 3)])
+@pytest.mark.parametrize("shape", [(3, 2, 3)])
 def test_mala_on_reduced_rank_regression_has_the_exact_value_at_the_origin(shape):
     llc = replicas(reduced_rank_loss, factors(*shape), mala(0.02), gamma=5.0)
     assert_calibrated(llc, reduced_rank_finite(*shape, nbeta=100.0, gamma=5.0), 0.05)
@@ -126,21 +119,17 @@ def test_minibatch_sgld_with_the_paired_baseline_has_the_exact_value_of_its_nois
     assert_calibrated(llc, nbeta * variance / 2, 0.12)
 
 
-@pytest.mark.parametrize("factory", [sgld, mala])
-def test_twice_the_loss_at_half_the_nbeta_is_the_same_estimate_bit_for_bit(factory):
-    once = estimate(linear, jnp.mean(X), factory(0.005), X)
-    twice = estimate(lambda w, x: 2 * linear(w, x), jnp.mean(X), factory(0.005), X, nbeta=50.0)
+def test_twice_the_loss_at_half_the_nbeta_is_the_same_estimate_bit_for_bit():
+    once = estimate(linear, jnp.mean(X), mala(0.005), X)
+    twice = estimate(lambda w, x: 2 * linear(w, x), jnp.mean(X), mala(0.005), X, nbeta=50.0)
     chex.assert_trees_all_equal(once.value, twice.value)
     chex.assert_trees_all_equal(once.trace, twice.trace)
 
 
 def test_a_scalar_loss_and_per_example_losses_give_the_same_estimate():
-    for batch_size in (None, 8):
-        each, mean = (
-            estimate(loss, jnp.mean(X), sgld(0.005), X, batch_size=batch_size)
-            for loss in (linear, lambda w, x: jnp.mean(linear(w, x)))
-        )
-        chex.assert_trees_all_close(each, mean, rtol=1e-5)
+    scalar = lambda w, x: jnp.mean(linear(w, x))
+    each, mean = (estimate(loss, jnp.mean(X), sgld(0.005), X, batch_size=8) for loss in (linear, scalar))
+    chex.assert_trees_all_close(each, mean, rtol=1e-5)
 
 
 def test_thinning_keeps_every_kth_draw_and_warmup_is_never_in_the_estimate():
@@ -160,16 +149,13 @@ def test_the_fields_of_an_estimate_are_those_of_its_trace():
     assert 0 < llc.acceptance < 1
 
 
-def test_a_curve_by_vmap_is_the_loop_over_checkpoints():
-    checkpoints = jnp.linspace(-1, 1, 5)[:, None] * jnp.ones((1, 3))
-    assert_same_as_loop(lambda w: short(quadratic, w, mala(0.005), key=jax.random.key(0)), checkpoints)
+def test_a_curve_by_vmap_is_the_loop_over_checkpoints_and_settings():
+    def point(w, nbeta, step_size):
+        return short(quadratic, w, mala(step_size), key=jax.random.key(0), nbeta=nbeta)
 
-
-def test_settings_sweep_by_vmap():
-    def point(nbeta, step_size):
-        return short(quadratic, jnp.zeros(3), sgld(step_size), key=jax.random.key(0), nbeta=nbeta)
-
-    assert_same_as_loop(point, jnp.array([50.0, 100.0]), jnp.array([0.003, 0.005]))
+    sweep = jnp.linspace(-1, 1, 12).reshape(4, 3), jnp.linspace(50, 100, 4), jnp.linspace(0.003, 0.006, 4)
+    loop = jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(quick(point), *sweep))
+    chex.assert_trees_all_close(quick(jax.vmap(point))(*sweep), loop, rtol=1e-3, atol=1e-4)
 
 
 def test_trouble_at_one_checkpoint_is_nan_there_and_nowhere_else():

@@ -1,5 +1,7 @@
 """Every sampler: its exact stationary law on a Gaussian, masks, and the contract of `Sampler`."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -11,13 +13,13 @@ from slt.samplers.base import Point, Potential, acceptance, localised
 from slt.samplers.mala import mala
 from slt.samplers.sgld import sgld
 
-CHAINS = 20_000
+CHAINS = 10_000
 NO_DATA = jnp.zeros((1,))
 CENTRE = {"a": jnp.array([0.1, -0.7]), "b": jnp.float32(0.3)}
 FLAT, UNRAVEL = ravel_pytree(CENTRE)
-DIAGONAL = np.diag([0.1, 0.7, 2.0])
-COUPLED = np.array([[1.0, 0.4, -0.3], [0.4, 0.5, 0.2], [-0.3, 0.2, 0.8]])
-NBETA, GAMMA, STEP = 5.0, 1.0, 0.15  # step size times curvature: 0.2 to 1.7
+H = np.array([[1.0, 0.4, -0.3], [0.4, 0.5, 0.2], [-0.3, 0.2, 0.8]])
+NBETA, GAMMA, STEP = 5.0, 1.0, 0.1
+A = NBETA * H + GAMMA * np.eye(3)  # step size times curvature: 0.16 to 0.75
 
 # sampler: (factory, its exact stationary covariance for U = w^T A w / 2 at the step size eps)
 LAWS = {
@@ -27,7 +29,11 @@ LAWS = {
 every = pytest.mark.parametrize(("factory", "law"), LAWS.values(), ids=LAWS)
 
 
-def quadratic(H, mask=None, traces=None) -> Potential:
+# compiling takes longer than running here
+quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def quadratic(mask=None, traces=None) -> Potential:
     """nbeta L + (gamma/2)|w - c|^2 with L = (w - c)^T H (w - c)/2; each trace of L is noted in `traces`."""
 
     def loss(params, data):
@@ -37,10 +43,6 @@ def quadratic(H, mask=None, traces=None) -> Potential:
         return w @ jnp.asarray(H, jnp.float32) @ w / 2
 
     return localised(loss, NO_DATA, CENTRE, nbeta=NBETA, gamma=GAMMA, mask=mask)
-
-
-def curvature(H):
-    return NBETA * H + GAMMA * np.eye(len(H))
 
 
 def ends(sampler, potential, starts, unravel=UNRAVEL, steps=60):
@@ -53,7 +55,7 @@ def ends(sampler, potential, starts, unravel=UNRAVEL, steps=60):
         return ravel_pytree(jax.lax.scan(step, state, jnp.arange(steps))[0].params)[0]
 
     keys = jax.random.split(jax.random.key(1), len(starts))
-    return np.asarray(jax.jit(jax.vmap(chain))(keys, jnp.asarray(starts, jnp.float32)))
+    return np.asarray(quick(jax.vmap(chain))(keys, jnp.asarray(starts, jnp.float32)))
 
 
 def gaussian(mean, covariance):
@@ -69,28 +71,20 @@ def z_scores(samples, mean, covariance):
 
 
 @every
-@pytest.mark.parametrize("H", [DIAGONAL, COUPLED], ids=["diagonal", "coupled"])
-def test_stationary_law_of_a_quadratic_is_the_exact_gaussian(factory, law, H):
-    covariance = law(curvature(H), STEP)
-    samples = ends(factory(STEP), quadratic(H), gaussian(FLAT, covariance))
+def test_stationary_law_of_a_quadratic_is_the_exact_gaussian(factory, law):
+    covariance = law(A, STEP)
+    samples = ends(factory(STEP), quadratic(), gaussian(FLAT, covariance))
     assert np.abs(z_scores(samples, FLAT, covariance)).max() < 4
 
 
-@every
-def test_chains_started_at_the_centre_reach_the_same_law(factory, law):
-    starts = np.tile(FLAT, (CHAINS, 1))
-    samples = ends(factory(STEP), quadratic(COUPLED), starts)
-    assert np.abs(z_scores(samples, FLAT, law(curvature(COUPLED), STEP))).max() < 4
-
-
-@pytest.mark.parametrize("step_size", [0.02, 0.2, 0.5])
+@pytest.mark.parametrize("step_size", [0.05, 0.5])
 def test_mala_has_the_same_law_at_any_step_size(step_size):
-    covariance = np.linalg.inv(curvature(COUPLED))
-    samples = ends(mala(step_size), quadratic(COUPLED), gaussian(FLAT, covariance))
+    covariance = np.linalg.inv(A)
+    samples = ends(mala(step_size), quadratic(), gaussian(FLAT, covariance))
     assert np.abs(z_scores(samples, FLAT, covariance)).max() < 4
 
 
-@pytest.mark.parametrize(("batch_size", "step_size"), [(2, 0.02), (8, 0.02), (8, 0.04)])
+@pytest.mark.parametrize(("batch_size", "step_size"), [(2, 0.02), (32, 0.02)])
 def test_minibatch_sgld_has_the_variance_of_its_autoregression(batch_size, step_size):
     nbeta, gamma = 40.0, 2.0
     x = jax.random.normal(jax.random.key(2), (500,))
@@ -108,16 +102,17 @@ def test_minibatch_sgld_has_the_variance_of_its_autoregression(batch_size, step_
 def test_frozen_coordinates_keep_their_bits_and_the_others_have_the_reduced_law(factory, law):
     mask = {"a": jnp.array([True, False]), "b": jnp.array(True)}
     free = np.array([0, 2])
-    covariance = law(curvature(COUPLED)[np.ix_(free, free)], STEP)
-    samples = ends(factory(STEP), quadratic(COUPLED, mask), np.tile(FLAT, (CHAINS, 1)))
+    covariance = law(A[np.ix_(free, free)], STEP)
+    samples = ends(factory(STEP), quadratic(mask), np.tile(FLAT, (CHAINS, 1)))
     np.testing.assert_array_equal(samples[:, 1], FLAT[1])
     assert np.abs(z_scores(samples[:, free], FLAT[free], covariance)).max() < 4
 
 
 @every
 def test_mask_may_be_a_prefix_of_the_parameters(factory, law):
-    step = lambda mask: factory(STEP).step(jax.random.key(4), state, quadratic(COUPLED, mask))[0].params
-    state = factory(STEP).init(jax.random.key(3), CENTRE, quadratic(COUPLED))
+    sampler = factory(STEP)
+    state = sampler.init(jax.random.key(3), CENTRE, quadratic())
+    step = lambda mask: quick(lambda key: sampler.step(key, state, quadratic(mask))[0].params)(jax.random.key(4))
     chex.assert_trees_all_equal(step({"a": False, "b": True}), step({"a": jnp.zeros(2, bool), "b": jnp.array(True)}))
 
 
@@ -145,13 +140,13 @@ def test_acceptance_of_a_langevin_proposal_has_the_worked_values(at, to, step_si
 @every
 def test_a_step_keeps_the_shape_and_type_of_the_state_and_is_traced_once(factory, law):
     traces = []
-    sampler, potential = factory(STEP), quadratic(COUPLED, traces=traces)
+    sampler, potential = factory(STEP), quadratic(traces=traces)
     state = sampler.init(jax.random.key(0), CENTRE, potential)
     shape, info = jax.eval_shape(lambda key, state: sampler.step(key, state, potential), jax.random.key(1), state)
     chex.assert_trees_all_equal_shapes_and_dtypes(shape, state)
     chex.assert_trees_all_equal_shapes_and_dtypes(info.loss, info.acceptance, jnp.zeros(()))
     traces.clear()
-    step = jax.jit(lambda key, state: sampler.step(key, state, potential))
+    step = quick(lambda key, state: sampler.step(key, state, potential))
     for t in range(3):
         state, _ = step(jax.random.key(t), state)
     assert len(traces) == 1
@@ -159,22 +154,23 @@ def test_a_step_keeps_the_shape_and_type_of_the_state_and_is_traced_once(factory
 
 @every
 def test_the_recorded_loss_is_the_one_at_the_position_the_step_started_from(factory, law):
-    sampler, potential = factory(STEP), quadratic(COUPLED)
+    sampler, potential = factory(STEP), quadratic()
     state = sampler.init(jax.random.key(0), jax.tree.map(lambda w: w + 1, CENTRE), potential)
+    step = quick(lambda key, state: sampler.step(key, state, potential))
     for t in range(5):
         start = state.params
-        state, info = sampler.step(jax.random.key(t), state, potential)
+        state, info = step(jax.random.key(t), state)
         np.testing.assert_allclose(info.loss, potential.value(jax.random.key(0), start)[1], rtol=1e-5)
 
 
 @every
 def test_vmap_over_chains_is_the_loop_over_chains(factory, law):
-    sampler, potential = factory(STEP), quadratic(COUPLED)
+    sampler, potential = factory(STEP), quadratic()
     state = sampler.init(jax.random.key(0), CENTRE, potential)
     step = lambda key: sampler.step(key, state, potential)
     keys = jax.random.split(jax.random.key(1), 6)
-    loop = jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(step, keys))
-    chex.assert_trees_all_close(jax.vmap(step)(keys), loop, rtol=1e-5, atol=1e-6)
+    loop = jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(quick(step), keys))
+    chex.assert_trees_all_close(quick(jax.vmap(step))(keys), loop, rtol=1e-5, atol=1e-6)
 
 
 def test_unadjusted_acceptance_is_a_number_on_all_data_and_nan_on_minibatches():

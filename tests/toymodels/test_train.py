@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from toymodels.models.autoencoder import Autoencoder
-from toymodels.task import objective
+from toymodels.task import Batch, objective
 from toymodels.tasks.superposition import sparse_features
 from toymodels.train import MAX_STEP, Trajectory, advance, linear, log, segment, start, train, union
 
@@ -44,8 +44,8 @@ def sgd_step(W: np.ndarray, b: np.ndarray, x: np.ndarray, rate: float) -> tuple[
     return W - rate * (h.T @ delta + W @ delta.T @ x), b - rate * delta.sum(axis=0)
 
 
-def minibatch(step: int) -> np.ndarray:
-    return np.asarray(TASK.sample(jax.random.fold_in(jax.random.key(1), step), BATCH).x)
+def minibatch(step: int) -> Batch:
+    return TASK.sample(jax.random.fold_in(jax.random.key(1), step), BATCH)
 
 
 @pytest.mark.parametrize("cut", [0, 1, 4, STOP])
@@ -90,7 +90,7 @@ def test_a_step_is_the_step_of_sgd(step):
     tx, rate = optax.sgd(0.1), np.float32(0.1)
     before = start(params(), tx)._replace(step=jnp.int32(step))
     W, b = (np.asarray(before.params[name]) for name in ("W", "b"))
-    expected = sgd_step(W, b, minibatch(step), rate)
+    expected = sgd_step(W, b, np.asarray(minibatch(step).x), rate)
     after = segment(jax.random.key(1), before, step + 1, loss=LOSS, task=TASK, tx=tx, batch_size=BATCH)
     assert after.step == step + 1
     chex.assert_trees_all_close((after.params["W"], after.params["b"]), expected, atol=1e-6)
@@ -103,15 +103,9 @@ def test_train_equals_the_loop_over_its_steps():
     W, b = (np.asarray(params()[name]) for name in ("W", "b"))
     kept = []
     for step in range(7):
-        x = minibatch(step)
-        kept.append(
-            Trajectory(
-                step,
-                {"W": W, "b": b},
-                jnp.mean(LOSS({"W": W, "b": b}, TASK.sample(jax.random.fold_in(jax.random.key(1), step), BATCH))),
-            )
-        )
-        W, b = sgd_step(W, b, x, rate)
+        batch, now = minibatch(step), {"W": W, "b": b}
+        kept.append(Trajectory(jnp.int32(step), now, jnp.mean(LOSS(now, batch))))
+        W, b = sgd_step(W, b, np.asarray(batch.x), rate)
     expected = jax.tree.map(lambda *leaves: np.stack(leaves), *[kept[step] for step in checkpoints])
     chex.assert_trees_all_close(found, expected._replace(step=checkpoints), atol=1e-5)
 
