@@ -64,6 +64,7 @@ def _staircase(figure: Figure, cells: list, results: xr.Dataset, run: int, *, fi
     for axes in (middle, bottom):
         for a, b, name in phases:
             axes.axvspan(epoch[a], epoch[b], color=SHADES.get(name[0], "#eeeeee"), lw=0, zorder=0)
+            axes.axvline(epoch[a], color="white", lw=2, zorder=1)
         axes.set_xlim(epoch[0], epoch[-1])
     _polygons(top, results, run, phases)
     top.set_title(
@@ -86,7 +87,7 @@ def _polygons(axes: Axes, results: xr.Dataset, run: int, phases: list[tuple[int,
     axes.axis("off")
     for a, b, name in phases:
         middle, settled = (epoch[a] + epoch[b]) / 2 / max(epoch[-1], 1), max(a, b - 2)
-        inset = axes.inset_axes((min(max(middle, 0.09), 0.91) - 0.14, -0.06, 0.28, 1.0))
+        inset = axes.inset_axes((min(max(middle, 0.1), 0.9) - 0.17, -0.1, 0.34, 1.12))
         W = results.W.values[run, settled]
         vertex = np.linalg.norm(W, axis=0) > 0.5
         order = np.flatnonzero(vertex)[np.argsort(np.arctan2(W[1, vertex], W[0, vertex]))]
@@ -97,7 +98,7 @@ def _polygons(axes: Axes, results: xr.Dataset, run: int, phases: list[tuple[int,
             inset.plot([0, w[0]], [0, w[1]], color=POLYGON, lw=0.6, alpha=0.5)
         inset.plot(*W[:, vertex], "o", color=POLYGON, ms=3.5)
         inset.plot(*W[:, ~vertex], "o", mfc="white", mec=POLYGON, ms=3.5)
-        inset.set(xlim=(-1.7, 1.7), ylim=(-1.7, 1.7), aspect="equal")
+        inset.set(xlim=(-1.45, 1.45), ylim=(-1.45, 1.45), aspect="equal")
         inset.axis("off")
         inset.text(1.0, 0.95, name, transform=inset.transAxes, ha="right", va="top", fontsize=11, color=POLYGON)
 
@@ -201,8 +202,8 @@ def _forecast(axes: Axes, results: xr.Dataset) -> None:
         rf"$\hat\lambda$ adds {gain.value:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}] to {name}"
         for name, gain in gains.items()
     ]
-    axes.text(0.0, -2.55, "\n".join(lines), fontsize=9, va="top")
-    axes.axvline(0.5, color=GREY, lw=1, ls=(0, (4, 3)))
+    axes.text(0.01, -2.6, "\n".join(lines), fontsize=8.5, va="top")
+    axes.axvline(0.5, ymin=0.3, color=GREY, lw=1, ls=(0, (4, 3)))
     axes.set(xlim=(0, 1.12), ylim=(-3.5, 0.5), yticks=[], xlabel="AUC (0.5 = chance)")
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
     axes.set_title(f"epoch {results.read}: who will leave the 4-gon ({leave.sum()} of {len(leave)})")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from slt.llc import estimate_llc
+from slt.samplers.base import localised
 from slt.samplers.mala import mala
 from slt.samplers.sgld import sgld
 from slt.theory import normal_crossing_finite, reduced_rank_finite, regular_finite
@@ -97,26 +98,26 @@ def test_with_a_factor_frozen_the_coefficient_of_a_product_is_the_one_of_the_oth
     assert_calibrated(llc, regular_finite(np.array([2.0]), nbeta=100.0, gamma=30.0), 0.06)
 
 
+@functools.cache
+def minibatch_replicas(baseline):
+    return replicas(linear, jnp.mean(X), sgld(0.005), X, baseline=baseline, chains=2, draws=200, batch_size=8)
+
+
 def test_the_paired_baseline_has_the_mean_of_the_full_one_and_less_noise():
     """On one trajectory they differ by nbeta (L(w*) - L_B(w*)), one fresh minibatch a draw."""
-    centre = jnp.mean(X)
-    options = dict(data=X, gamma=30.0, chains=2, warmup=20, draws=200, batch_size=8)
-    full, paired = (replicas(linear, centre, sgld(0.005), baseline=name, **options) for name in ("full", "paired"))
+    full, paired = minibatch_replicas("full"), minibatch_replicas("paired")
     difference = np.asarray(full.trace - paired.trace)
-    noise = 100 * float(jnp.std(linear(centre, X))) / np.sqrt(8)
-    z = difference.mean() / noise * np.sqrt(difference.size)
-    assert abs(z) < 4
+    noise = 100 * float(jnp.std(linear(jnp.mean(X), X))) / np.sqrt(8)
+    assert abs(difference.mean()) < 4 * noise / np.sqrt(difference.size)
     assert difference.std() == pytest.approx(noise, rel=0.03)
     assert np.std(paired.value) < 0.5 * np.std(full.value)
     assert np.mean(paired.stderr) < 0.5 * np.mean(full.stderr)
 
 
 def test_minibatch_sgld_with_the_paired_baseline_has_the_exact_value_of_its_noise():
-    nbeta, gamma, step_size, batch_size = 100.0, 30.0, 0.005, 8
-    llc = replicas(linear, jnp.mean(X), sgld(step_size), X, gamma=gamma, batch_size=batch_size, baseline="paired")
-    A, noise = nbeta + gamma, float(jnp.var(X)) / batch_size
-    variance = (step_size + (step_size * nbeta / 2) ** 2 * noise) / (1 - (1 - step_size * A / 2) ** 2)
-    assert_calibrated(llc, nbeta * variance / 2, 0.12)
+    A, gradient_noise = 130.0, float(jnp.var(X)) / 8
+    variance = (0.005 + (0.005 * 100 / 2) ** 2 * gradient_noise) / (1 - (1 - 0.005 * A / 2) ** 2)
+    assert_calibrated(minibatch_replicas("paired"), 100 * variance / 2, 0.2)
 
 
 def test_twice_the_loss_at_half_the_nbeta_is_the_same_estimate_bit_for_bit():
@@ -126,10 +127,14 @@ def test_twice_the_loss_at_half_the_nbeta_is_the_same_estimate_bit_for_bit():
     chex.assert_trees_all_equal(once.trace, twice.trace)
 
 
-def test_a_scalar_loss_and_per_example_losses_give_the_same_estimate():
-    scalar = lambda w, x: jnp.mean(linear(w, x))
-    each, mean = (estimate(loss, jnp.mean(X), sgld(0.005), X, batch_size=8) for loss in (linear, scalar))
-    chex.assert_trees_all_close(each, mean, rtol=1e-5)
+@pytest.mark.parametrize("batch_size", [None, 8])
+def test_a_scalar_loss_and_per_example_losses_of_any_shape_give_the_same_potential(batch_size):
+    def value(loss):
+        potential = localised(loss, X, jnp.float32(0), nbeta=100.0, gamma=30.0, batch_size=batch_size)
+        return potential.value(jax.random.key(0), jnp.float32(0.5))
+
+    for loss in (lambda w, x: linear(w, x)[:, None], lambda w, x: jnp.mean(linear(w, x))):
+        np.testing.assert_allclose(value(loss), value(linear), rtol=1e-6)
 
 
 def test_thinning_keeps_every_kth_draw_and_warmup_is_never_in_the_estimate():

@@ -18,8 +18,8 @@ NO_DATA = jnp.zeros((1,))
 CENTRE = {"a": jnp.array([0.1, -0.7]), "b": jnp.float32(0.3)}
 FLAT, UNRAVEL = ravel_pytree(CENTRE)
 H = np.array([[1.0, 0.4, -0.3], [0.4, 0.5, 0.2], [-0.3, 0.2, 0.8]])
-NBETA, GAMMA, STEP = 5.0, 1.0, 0.1
-A = NBETA * H + GAMMA * np.eye(3)  # step size times curvature: 0.16 to 0.75
+NBETA, GAMMA, STEP = 5.0, 2.0, 0.1
+A = NBETA * H + GAMMA * np.eye(3)  # step size times curvature: 0.26 to 0.85
 
 # sampler: (factory, its exact stationary covariance for U = w^T A w / 2 at the step size eps)
 LAWS = {
@@ -84,7 +84,7 @@ def test_mala_has_the_same_law_at_any_step_size(step_size):
     assert np.abs(z_scores(samples, FLAT, covariance)).max() < 4
 
 
-@pytest.mark.parametrize(("batch_size", "step_size"), [(2, 0.02), (32, 0.02)])
+@pytest.mark.parametrize(("batch_size", "step_size"), [(2, 0.02), (16, 0.01)])
 def test_minibatch_sgld_has_the_variance_of_its_autoregression(batch_size, step_size):
     nbeta, gamma = 40.0, 2.0
     x = jax.random.normal(jax.random.key(2), (500,))
@@ -173,10 +173,10 @@ def test_vmap_over_chains_is_the_loop_over_chains(factory, law):
     chex.assert_trees_all_close(quick(jax.vmap(step))(keys), loop, rtol=1e-5, atol=1e-6)
 
 
-def test_unadjusted_acceptance_is_a_number_on_all_data_and_nan_on_minibatches():
-    for batch_size, is_nan in ((None, False), (2, True)):
-        potential = localised(
-            lambda w, x: (w - x) ** 2, jnp.ones(4), jnp.array(0.0), nbeta=1.0, gamma=1.0, batch_size=batch_size
-        )
-        state = sgld(STEP).init(jax.random.key(0), jnp.array(0.0), potential)
-        assert jnp.isnan(sgld(STEP).step(jax.random.key(1), state, potential)[1].acceptance) == is_nan
+@pytest.mark.parametrize(("batch_size", "is_nan"), [(None, False), (2, True)])
+def test_unadjusted_acceptance_is_a_number_on_all_data_and_nan_on_minibatches(batch_size, is_nan):
+    loss, w = lambda w, x: (w - x) ** 2, jnp.float32(0)
+    potential = localised(loss, jnp.ones(4), w, nbeta=1.0, gamma=1.0, batch_size=batch_size)
+    state = sgld(STEP).init(jax.random.key(0), w, potential)
+    _, info = quick(lambda key: sgld(STEP).step(key, state, potential))(jax.random.key(1))
+    assert bool(jnp.isnan(info.acceptance)) == is_nan
