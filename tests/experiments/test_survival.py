@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ SAVES = """
 import os, signal, sys, threading, time
 import numpy as np
 from pathlib import Path
+from typing import Any
 from toymodels import store
 
 directory, delay = Path(sys.argv[1]), float(sys.argv[2])
@@ -60,31 +62,40 @@ def wait_until_running(process: subprocess.Popen) -> None:
             return
 
 
-def contents(out: Path) -> dict[str, bytes | xr.Dataset]:
+def contents(out: Path) -> dict[str, Any]:
     with xr.open_dataset(out / "results.nc", engine="h5netcdf") as results:
         return {"results": results.load(), "claims": (out / "claims.json").read_bytes()}
 
 
+def finish(out: Path) -> tuple[int, str]:
+    """Run to the end: the exit code, and what was printed with white space folded."""
+    with start(out) as process:
+        output = " ".join(process.communicate()[0].split())
+        return process.returncode, output
+
+
+def kill(out: Path, after: float) -> bool:
+    """Start a run and kill it some seconds after its imports; whether it was still running."""
+    with start(out) as process:
+        wait_until_running(process)
+        time.sleep(after)
+        process.kill()
+        return process.wait() == -signal.SIGKILL
+
+
 @pytest.mark.slow
 def test_killed_at_twenty_random_moments_the_run_ends_with_the_same_bits(tmp_path):
-    whole = start(tmp_path / "whole")
-    wait_until_running(whole)
-    begun = time.monotonic()
-    assert whole.wait() == 0
-    duration = time.monotonic() - begun
+    with start(tmp_path / "whole") as whole:
+        wait_until_running(whole)
+        begun = time.monotonic()
+        assert whole.wait() == 0
+        duration = time.monotonic() - begun
     expected, draw, kills = contents(tmp_path / "whole"), random.Random(0), 0
     for trial in range(5):
-        out, left = tmp_path / str(trial), 4
-        while left:
-            process = start(out)
-            wait_until_running(process)
-            time.sleep(draw.uniform(0, duration / 3))
-            process.send_signal(signal.SIGKILL)
-            kills += process.wait() == -signal.SIGKILL
-            left -= 1
-        last = start(out)
-        output = last.communicate()[0]
-        assert last.returncode == 0, output
+        out = tmp_path / str(trial)
+        kills += sum(kill(out, draw.uniform(0, duration / 3)) for _ in range(4))
+        code, output = finish(out)
+        assert code == 0, output
         found = contents(out)
         assert found["results"].identical(expected["results"])
         assert found["claims"] == expected["claims"]
@@ -98,15 +109,13 @@ def test_a_full_disk_stops_the_run_and_room_lets_it_finish(tmp_path):
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=150k", "tmpfs", str(disk)], capture_output=True).returncode:
         pytest.skip("mounting a small file system needs privileges")
     try:
-        stopped = start(disk / "run")
-        output = " ".join(stopped.communicate()[0].split())
-        assert stopped.returncode == 1
+        code, output = finish(disk / "run")
+        assert code == 1
         assert "no space left on the device" in output
         assert "repeat the command" in output
         subprocess.run(["mount", "-o", "remount,size=50M", str(disk)], check=True)
-        finished = start(disk / "run")
-        output = finished.communicate()[0]
-        assert finished.returncode == 0, output
-        assert np.isfinite(contents(disk / "run")["results"].loss).all()  # type: ignore[union-attr]
+        code, output = finish(disk / "run")
+        assert code == 0, output
+        assert np.isfinite(contents(disk / "run")["results"].loss).all()
     finally:
         subprocess.run(["umount", str(disk)], check=True)

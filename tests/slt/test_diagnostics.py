@@ -10,9 +10,10 @@ import pytest
 from slt.diagnostics import ess, rhat, saturation, verdict
 from slt.llc import LLC, estimate_llc
 from slt.samplers.mala import mala
-from slt.samplers.sgld import sgld
 
-quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+# compiling takes longer than running here
+CHEAPLY = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+quick = functools.partial(jax.jit, compiler_options=CHEAPLY)
 
 
 def ar1(phi, chains, draws):
@@ -85,7 +86,6 @@ def test_rhat_sees_a_drift_in_a_single_chain():
     ("fault", "loss", "options"),
     [
         ("negative", slope, {}),
-        ("diverged", bowl, dict(sampler=sgld(0.1))),
         ("not stationary", bowl, dict(sampler=mala(3e-5), dimensions=200, chains=20, warmup=0, draws=1000)),
         ("too few effective draws", bowl, dict(sampler=mala(2e-4))),
         ("chains disagree", two_wells, dict(sampler=mala(5e-4), nbeta=1000.0, gamma=1.0, chains=8, warmup=500)),

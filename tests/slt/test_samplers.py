@@ -30,7 +30,8 @@ every = pytest.mark.parametrize(("factory", "law"), LAWS.values(), ids=LAWS)
 
 
 # compiling takes longer than running here
-quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+CHEAPLY = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+quick = functools.partial(jax.jit, compiler_options=CHEAPLY)
 
 
 def quadratic(mask=None, traces=None) -> Potential:
@@ -64,7 +65,8 @@ def gaussian(mean, covariance):
 
 def z_scores(samples, mean, covariance):
     """Means and second moments of whitened samples in units of their exact standard errors, as for a Gaussian law."""
-    white = np.linalg.solve(np.linalg.cholesky(covariance), (samples - np.asarray(mean)).T)
+    variances, axes = np.linalg.eigh(covariance)
+    white = axes.T @ (samples - np.asarray(mean)).T / np.sqrt(variances)[:, None]
     n, eye = len(samples), np.eye(len(covariance))
     second = (white @ white.T / n - eye) * np.sqrt(n / (1 + eye))
     return np.concatenate([white.mean(axis=1) * np.sqrt(n), second.ravel()])
@@ -77,10 +79,9 @@ def test_stationary_law_of_a_quadratic_is_the_exact_gaussian(factory, law):
     assert np.abs(z_scores(samples, FLAT, covariance)).max() < 4
 
 
-@pytest.mark.parametrize("step_size", [0.05, 0.5])
-def test_mala_has_the_same_law_at_any_step_size(step_size):
+def test_mala_has_the_same_law_at_a_step_size_that_makes_it_reject():
     covariance = np.linalg.inv(A)
-    samples = ends(mala(step_size), quadratic(), gaussian(FLAT, covariance))
+    samples = ends(mala(5 * STEP), quadratic(), gaussian(FLAT, covariance))
     assert np.abs(z_scores(samples, FLAT, covariance)).max() < 4
 
 
