@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
 Params = Any  # a pytree of arrays: what a Flax module calls variables["params"]
@@ -53,7 +54,13 @@ def objective(model: Model, task: Task) -> Loss:
         return task.loss(prediction, y)
 
     def loss(params: Params, batch: Batch) -> Float[Array, " n"]:
-        return jax.vmap(example, in_axes=(None, 0, 0))(params, batch.x, batch.y)
+        # Examples lie along the last axis, and vectors (biases) are repeated along it: then `vmap` keeps it last through
+        # `W @ x + b`, a loop over contiguous examples. Chains of the 18-parameter model run twice as fast so.
+        is_vector = lambda leaf: jnp.ndim(leaf) == 1
+        repeat = lambda leaf: jnp.broadcast_to(leaf[:, None], (len(leaf), len(batch.x))) if is_vector(leaf) else leaf
+        axes = jax.tree.map(lambda leaf: -1 if is_vector(leaf) else None, params)
+        x, y = jnp.moveaxis(batch.x, 0, -1), jnp.moveaxis(batch.y, 0, -1)
+        return jax.vmap(example, in_axes=(axes, -1, -1))(jax.tree.map(repeat, params), x, y)
 
     return loss
 

@@ -1,6 +1,7 @@
 """`estimate_llc` against exact finite-nbeta values, its standard error, and what must not change it."""
 
 import functools
+from typing import Any
 
 import chex
 import jax
@@ -42,13 +43,13 @@ def factors(M, H, N):
 
 
 # compiling takes longer than running here
-CHEAPLY = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+CHEAPLY = {"xla_backend_optimization_level": 0}
 quick = functools.partial(jax.jit, compiler_options=CHEAPLY)
 
 
 def short(loss, params, sampler, data=NO_DATA, *, key, **options):
     """A short estimate, unless `options` say otherwise."""
-    settings = dict(nbeta=100.0, gamma=30.0, chains=3, warmup=10, draws=40) | options
+    settings: dict[str, Any] = dict(nbeta=100.0, gamma=30.0, chains=3, warmup=10, draws=40) | options
     return estimate_llc(key, loss, params, data, sampler, **settings)
 
 

@@ -133,7 +133,7 @@ def test_a_lag_is_signed_and_one_beyond_the_tolerance_is_no_coincidence():
 def test_runs_without_transitions_are_counted_as_misses():
     result = align([[10], [20], []], [[10], [], [30]], tolerance=2)
     assert (result.share, result.count) == (0.5, 2)
-    assert np.isnan(align([[], []], [[1], [2]], tolerance=2)).tolist() == [True, False, True, True, True]
+    assert np.isnan(np.array(align([[], []], [[1], [2]], tolerance=2))).tolist() == [True, False, True, True, True]
 
 
 def test_unequal_numbers_of_runs_are_refused():

@@ -30,7 +30,7 @@ every = pytest.mark.parametrize(("factory", "law"), LAWS.values(), ids=LAWS)
 
 
 # compiling takes longer than running here
-CHEAPLY = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+CHEAPLY = {"xla_backend_optimization_level": 0}
 quick = functools.partial(jax.jit, compiler_options=CHEAPLY)
 
 
