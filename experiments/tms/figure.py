@@ -191,10 +191,8 @@ def _distances(axes: Axes, results: xr.Dataset) -> None:
 def _forecast(axes: Axes, results: xr.Dataset) -> None:
     """AUC of each early reading for leaving the 4-gon, and what lambda-hat adds to the others."""
     leave, scores, gains = forecast(results)
-    rows = [(name, score, 0.5) for name, score in scores.items()]
-    colours = [LLC, LOSS, POLYGON]
-    for y, ((name, score, _), colour) in enumerate(zip(rows, colours, strict=True)):
-        axes.barh(-y, score.value, color=colour, height=0.55, alpha=0.85)
+    for y, ((name, score), colour) in enumerate(zip(scores.items(), [LLC, LOSS, POLYGON, "#5d8aa8"], strict=True)):
+        axes.barh(-y, score.value, color=colour, height=0.62, alpha=0.85)
         axes.plot([score.low, score.high], [-y, -y], color="black", lw=1.4)
         axes.text(0.02, -y, name.replace("-lambda-hat", r"$-\hat\lambda$"), va="center", color="white", fontsize=10)
         axes.text(1.01, -y, f"{score.value:.2f}", va="center", fontsize=9)
@@ -202,8 +200,8 @@ def _forecast(axes: Axes, results: xr.Dataset) -> None:
         rf"$\hat\lambda$ adds {gain.value:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}] to {name}"
         for name, gain in gains.items()
     ]
-    axes.text(0.01, -2.6, "\n".join(lines), fontsize=8.5, va="top")
+    axes.text(0.01, -3.65, "\n".join(lines), fontsize=8.5, va="top")
     axes.axvline(0.5, ymin=0.3, color=GREY, lw=1, ls=(0, (4, 3)))
-    axes.set(xlim=(0, 1.12), ylim=(-3.5, 0.5), yticks=[], xlabel="AUC (0.5 = chance)")
+    axes.set(xlim=(0, 1.12), ylim=(-4.95, 0.5), yticks=[], xlabel="AUC (0.5 = chance)")
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
     axes.set_title(f"epoch {results.read}: who will leave the 4-gon ({leave.sum()} of {len(leave)})")
