@@ -77,7 +77,8 @@ def _curve_claims(results: xr.Dataset) -> list[Claim]:
     usable = ~negative(results)
     plateaus = {name: results.value.values[usable & (results.kgon.values == name)] for name in ("4++", "5+")}
     means = {name: values.mean() for name, values in plateaus.items() if values.size}
-    near = all(abs(mean - TRIAL_PLATEAU[name]) <= 1 for name, mean in means.items()) if means else None
+    comparable = means and results.gamma == 1
+    near = all(abs(mean - TRIAL_PLATEAU[name]) <= 1 for name, mean in means.items()) if comparable else None
     return [
         Claim(
             "polygon transitions that lower the loss and raise lambda-hat",
