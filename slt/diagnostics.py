@@ -40,8 +40,8 @@ def verdict(llc: "LLC", *, chance: float | None = None, min_acceptance: float = 
     """What is wrong with one estimate and what to change, in words; empty if nothing was found. Runs on the host.
 
     `chance`, the loss of an untrained or constant model, makes saturation detectable. Below `min_acceptance` the step
-    is too large: 0.9 is for a sampler that never rejects, whose estimate is then off by a third on one coordinate of a
-    quadratic (eps A = 1); one that rejects is exact at any step and only inefficient, give it 0.4.
+    is too large: 0.9 is for a sampler that never rejects, whose estimate is then off by a third on one coordinate of
+    a quadratic (eps A = 1); one that rejects is exact at any step and only inefficient, give it 0.4.
     """
     trace = np.asarray(llc.trace)
     if not np.all(np.isfinite(trace)):

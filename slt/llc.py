@@ -49,7 +49,7 @@ def estimate_llc(
 ) -> LLC:
     """lambda-hat(w*) = nbeta (E_w[L(w)] - L(w*)), the mean over chains started at w* = `params` and held near it.
 
-    Lau et al. 2023 (arXiv 2308.12108), equation 9, with the target of `localised`. Each chain takes `warmup` steps
+    Lau et al. 2023 (arXiv 2308.12108), with the target of `localised`. Each chain takes `warmup` steps
     that are thrown away, then `draws * thin` of which every thin-th is kept. L(w*) is the loss on the full data, or
     with baseline="paired" the one on each draw's own minibatch. Pure: `vmap` it over checkpoints for a curve.
     """

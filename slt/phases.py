@@ -60,7 +60,8 @@ def change_points(
     Killick et al. 2012 (arXiv 1101.1438). The cost is the Gaussian -2 log likelihood; the default penalty 3 log T
     counts a level and a location (Zhang and Siegmund 2007). An interval holds every place for one change, its
     neighbours fixed, whose cost is within x of the best, (1 - e^{-x/2})^2 = coverage: the law of the likelihood ratio
-    of a location is not chi-squared (Hansen 2000, Theorem 1). Points that are NaN carry no weight.
+    of a location is that of a two-sided Brownian motion with drift, not chi-squared (Hansen 2000, Econometrica 68).
+    Points that are NaN carry no weight.
     """
     curve = np.asarray(curve, float)
     if curve.ndim != 1 or len(curve) < 2 * min_size:

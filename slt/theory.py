@@ -14,14 +14,14 @@ from scipy import special
 
 
 def regular(d: int) -> tuple[float, int]:
-    """d/2: d parameters, all identified. Watanabe 2009, Remark 1.15."""
+    """d/2: d parameters, all identified. Watanabe 2009."""
     return d / 2, 1
 
 
 def normal_crossing(k: Sequence[int], h: Sequence[float] | None = None) -> tuple[float, int]:
     """K = prod_i w_i^{2 k_i} with prior prod_i |w_i|^{h_i}: the least (h_i + 1)/(2 k_i), and how often it occurs.
 
-    Watanabe 2009, Definition 2.7 and Theorem 6.6. Coordinates with k_i = 0 are free and do not count.
+    Watanabe 2009. Coordinates with k_i = 0 are free and do not count.
     """
     h = [0.0] * len(k) if h is None else h
     candidates = np.array([(h_i + 1) / (2 * k_i) for k_i, h_i in zip(k, h, strict=True) if k_i > 0])
@@ -34,7 +34,7 @@ def normal_crossing(k: Sequence[int], h: Sequence[float] | None = None) -> tuple
 def reduced_rank(inputs: int, hidden: int, outputs: int, rank: int) -> tuple[float, int]:
     """Reduced-rank regression y = B A x at a true product of the given rank: the two-layer `deep_linear`.
 
-    Aoyagi and Watanabe 2005, Theorem 1 (their M, H, N and r), case by case.
+    Aoyagi and Watanabe 2005 (their M, H, N and r), case by case.
     """
     M, H, N, r = inputs, hidden, outputs, rank
     if not 0 <= r <= min(M, H, N):
@@ -52,8 +52,8 @@ def reduced_rank(inputs: int, hidden: int, outputs: int, rank: int) -> tuple[flo
 def deep_linear(widths: Sequence[int], rank: int) -> tuple[float, int]:
     """The deep linear network W_L ... W_1, layer sizes `widths` (inputs first), at a true product of the given rank.
 
-    Aoyagi 2024 (arXiv 2303.15739), Theorem 1. With the excess widths M_s = d_s - r sorted, the l + 1 smallest for
-    which sum >= l max and the next one is larger than sum/l make up the singular part.
+    Aoyagi 2024 (Neural Networks 172, 106132), Theorem 1. With the excess widths M_s = d_s - r sorted, the l + 1
+    smallest for which sum >= l max and the next one is larger than sum/l make up the singular part.
     """
     if len(widths) < 2 or not 0 <= rank <= min(widths):
         raise ValueError(
@@ -91,7 +91,7 @@ def normal_crossing_finite(k: Sequence[int], *, nbeta: float, gamma: float | Non
     """nbeta E[K] for K = prod_i w_i^{2 k_i} under the uniform prior on [-1, 1]^d, or N(0, 1/gamma) if gamma is given.
 
     The evidence is the inverse Mellin transform Z(nbeta) = (1/2 pi i) int Gamma(s) nbeta^{-s} zeta(-s) ds of the zeta
-    function zeta(z) = E[K^z] (Watanabe 2009, section 4.2) on a line left of its first pole, which is at s = lambda;
+    function zeta(z) = E[K^z] (Watanabe 2009) on a line left of its first pole, which is at s = lambda;
     the estimate is -d log Z/d log nbeta, which multiplies the integrand by s.
     """
     k = [k_i for k_i in k if k_i > 0]

@@ -64,7 +64,7 @@ def run(
     warmup: Annotated[int, Doc("steps thrown away at the start of each chain")] = 100,
     draws: Annotated[int, Doc("draws of each chain")] = 400,
 ) -> xr.Dataset:
-    """Train, estimate the learning-coefficient curves, find the transitions, and read early who will leave the square."""
+    """Train, estimate the learning-coefficient curves, find the transitions, read early who will leave the square."""
     at_least(1, seeds=seeds, every=every, watch=watch, batch_size=batch_size, chains=chains, patience=patience)
     at_least(0, read=read, warmup=warmup)
     at_least(2, samples=samples)

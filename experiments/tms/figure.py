@@ -124,7 +124,7 @@ def _level(results: xr.Dataset, name: str) -> float:
     return float(results.level_loss.sel(theory=name))
 
 
-THEORY = {"5": 7.0, "5+": 8.5, "6": 8.5}  # lambda of the k-gons where it is known: Chen et al. 2023, Table 1
+THEORY = {"5": 7.0, "5+": 8.5, "6": 8.5}  # lambda of the k-gons where it is known: Chen et al. 2023
 
 
 def _llc(axes: Axes, results: xr.Dataset, run: int, phases: list[tuple[int, int, str]], *, first: bool) -> None:

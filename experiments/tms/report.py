@@ -49,7 +49,7 @@ def _geometry_claims(results: xr.Dataset) -> list[Claim]:
     return [
         Claim(
             "checkpoints within 1.5e-3 of a level of the theory",
-            f"{CHEN}, Table 1",
+            CHEN,
             ">= 95 %",
             f"{on_level:.1%}",
             on_level >= 0.95,
@@ -63,7 +63,7 @@ def _geometry_claims(results: xr.Dataset) -> list[Claim]:
         ),
         Claim(
             "sequences of polygons (runs)",
-            f"{CHEN}, Figure 4",
+            CHEN,
             "4++ -> 5+ and 4+ -> 5",
             f"{moved}no change: {len(sequences) - counts.total()}",
             both,
@@ -82,7 +82,7 @@ def _curve_claims(results: xr.Dataset) -> list[Claim]:
     return [
         Claim(
             "polygon transitions that lower the loss and raise lambda-hat",
-            f"{CHEN}, Figure 4",
+            CHEN,
             "all",
             f"{rising} of {len(steps)}",
             rising == len(steps) if steps else None,
@@ -175,8 +175,8 @@ class Forecast(NamedTuple):
 def forecast(results: xr.Dataset) -> Forecast:
     """Does lambda-hat, read early, tell which runs leave the 4-gon, and more than the loss and the geometry do?
 
-    The training loss stands beside the population loss because lambda-hat contains it, as L(w*): what the data set of a
-    run says about its future is in both.
+    The training loss stands beside the population loss because lambda-hat contains it, as L(w*): what the data set of
+    a run says about its future is in both.
     """
     there = results.on_square.values & np.isfinite(results.read_llc.values)
     read = lambda name: results[name].values[there]

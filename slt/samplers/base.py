@@ -61,7 +61,7 @@ def localised(
 ) -> Potential:
     """U(w) = nbeta L(w) + (gamma/2) |w - centre|^2: the tempered posterior, held near `centre` by a Gaussian.
 
-    Lau et al. 2023 (arXiv 2308.12108), section 4.2. L is the mean loss on `data`, or with `batch_size` the one on a
+    Lau et al. 2023 (arXiv 2308.12108). L is the mean loss on `data`, or with `batch_size` the one on a
     minibatch drawn with replacement. Coordinates where `mask` is False stay at `centre`, in drift and in noise.
     """
     size = len(jax.tree.leaves(data)[0])

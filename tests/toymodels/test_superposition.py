@@ -15,7 +15,7 @@ from toymodels.task import objective
 from toymodels.tasks.superposition import levels, one_sparse, polygon, potential, sparse_features
 
 DRAWS = 50_000
-# k -> (l*, b*, h_k), Chen et al. 2023, Table 1, to more digits; the loss of k vertices is (h_k + c - k)/(3c)
+# k -> (l*, b*, h_k), Chen et al. 2023, to more digits; the loss of k vertices is (h_k + c - k)/(3c)
 POLYGONS = {
     4: (1, 0, 0),
     5: (1.170459639, -0.282297283, 0.237384406),

@@ -64,7 +64,7 @@ def kgon(W: Float[Array | np.ndarray, "2 features"], b: Float[Array | np.ndarray
     """The name of a two-dimensional model's polygon, from the weights alone: `5`, `5+`, `4++`, `4+-`, ...
 
     k vertices, features with |W_i| > 1/2; a `+` for each of the others with positive bias; a `-` for each vertex
-    whose own output never fires, |W_i|^2 + b_i <= 0. Chen et al. 2023 (arXiv 2310.06301), section 3.2. `nan` if the
+    whose own output never fires, |W_i|^2 + b_i <= 0. Chen et al. 2023 (arXiv 2310.06301). `nan` if the
     weights are not finite.
     """
     W, b = np.asarray(W), np.asarray(b)

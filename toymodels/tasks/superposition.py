@@ -43,7 +43,7 @@ def sparse_features(importance: ArrayLike, density: ArrayLike) -> Task:
 def one_sparse(features: int) -> Task:
     """x = mu e_j with j uniform on the features and mu uniform on [0, 1]; L = |x - x'|^2.
 
-    The high-sparsity limit of `sparse_features`; Chen et al. 2023 (arXiv 2310.06301), section 2. Its `population`
+    The high-sparsity limit of `sparse_features`; Chen et al. 2023 (arXiv 2310.06301). Its `population`
     reads the parameters {"W": (2, features), "b": (features,)} of the tied ReLU autoencoder.
     """
     if features < 1:
@@ -65,7 +65,7 @@ def potential(W: Float[Array, "hidden features"], b: Float[Array, " features"]) 
     """The exact population loss E|x - ReLU(W^T W x + b)|^2 of `one_sparse`, in closed form.
 
     (1/c) sum_i [ own(a_ii, b_i) + sum_{j != i} cross(a_ij, b_i) ] with a = W^T W and c features, where own and cross
-    are the integrals over mu in [0, 1] of (mu - ReLU(a mu + b))^2 and ReLU(a mu + b)^2. Chen et al. 2023, section 3.
+    are the integrals over mu in [0, 1] of (mu - ReLU(a mu + b))^2 and ReLU(a mu + b)^2. Chen et al. 2023.
     """
     a = W.T @ W
     cross = _cross(a, b[:, None])
@@ -95,8 +95,8 @@ def _own(a: Array, b: Array) -> Array:
 def polygon(k: int, features: int, positive: int = 0) -> tuple[Float[Array, "2 features"], Float[Array, " features"]]:
     """The k-gon critical point of `potential`: features 0..k-1 on a regular polygon, the others dead. Returns (W, b).
 
-    `positive` of the dead features have the bias 1/(2c), the others a clearly negative one. Chen et al. 2023, Table
-    1. For k >= 5 the radius and bias are the minimum over the symmetric family; up to k = 4 they are 1 and 0.
+    `positive` of the dead features have the bias 1/(2c), the others a clearly negative one. Chen et al. 2023.
+    For k >= 5 the radius and bias are the minimum over the symmetric family; up to k = 4 they are 1 and 0.
     """
     if not 2 <= k <= 8 or k > features:
         raise ValueError(f"got k={k}, features={features}: k-gons are known for k = 2..8, with k <= features")
@@ -127,7 +127,7 @@ def levels(features: int) -> dict[str, float]:
     """The theory's plateaus of the loss: name -> potential of the k-gons, k >= 4, in two dimensions.
 
     A name is k, a `+` for each dead feature with positive bias and, for the 4-gon, a `-` for each vertex whose bias
-    is so negative that its own output never fires: (h_k + c - k + p)/(3c) - s/(4c^2), Chen et al. 2023, section 3.2.
+    is so negative that its own output never fires: (h_k + c - k + p)/(3c) - s/(4c^2), Chen et al. 2023.
     """
     loss = jax.jit(potential)
     names = {}
