@@ -40,6 +40,12 @@ def test_what_knows_the_outcome_adds_and_noise_does_not():
     assert abs(added(outcome, known[:, None], noise[:, None]).value) < 0.02
 
 
+def test_what_is_added_is_judged_on_runs_that_were_held_out():
+    outcome, known = planted(90, 0.7)
+    noise = np.random.default_rng(3).normal(size=(90, 20))  # in sample, twenty columns of noise seem to add a lot
+    assert added(outcome, known[:, None], noise).value < 0.03
+
+
 def test_too_few_of_one_kind_is_said_and_not_computed():
     outcome = np.arange(20) < 3
     assert auc(outcome, np.arange(20.0)) is UNKNOWN
