@@ -5,6 +5,7 @@ again goes on where it was stopped. Heavy imports happen inside functions, so th
 second.
 """
 
+import argparse
 import dataclasses
 import fcntl
 import functools
@@ -20,7 +21,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -32,10 +33,14 @@ from rich.table import Table
 from typing_extensions import Doc
 
 from experiments.experiment import EXPERIMENTS, Claim, find, question
+from experiments.preemption import Preempted, preemptible
 
 
 def main(argv: list[str]) -> int:
-    """Run the command; returns the exit code: 0 done, 1 stopped by the machine, 2 bad input, 130 interrupted."""
+    """Run the command; returns the exit code.
+
+    0 done, 1 stopped by the machine, 2 bad input, 130 interrupted, 143 preempted (SIGTERM).
+    """
     console = Console(width=None if sys.stdout.isatty() else 120)
     if not argv or argv[0] in ("-h", "--help"):
         _list(console)
@@ -43,11 +48,14 @@ def main(argv: list[str]) -> int:
     directory = None
     try:
         with console.status("importing"):
-            _configure()
+            _configure(argv)
             module = find(argv[0])
-        arguments, out = _parse(module, argv[0], argv[1:])
-        directory = out or Path("checkpoints") / f"{argv[0]}-{_short(arguments)}"
-        _run(console, module, argv[0], arguments, directory)
+        arguments, how = _parse(module, argv[0], argv[1:])
+        directory = how["out"] or Path("checkpoints") / f"{argv[0]}-{_short(arguments)}"
+        if how["slurm"]:
+            _submit(console, argv, how["slurm"], directory)
+        else:
+            _run(console, module, argv[0], arguments, directory, how)
     except ValueError as error:
         console.print(f"[bold red]error:[/] {escape(str(error))}")
         return 2
@@ -60,6 +68,9 @@ def main(argv: list[str]) -> int:
     except KeyboardInterrupt:
         console.print(f"[bold]interrupted:[/] what was finished is kept in {directory}; repeat the command to go on.")
         return 130
+    except Preempted as stopped:
+        console.print(f"[bold]preempted:[/] {stopped}; everything is kept in {directory}, repeat the command to go on.")
+        return 143
     return 0
 
 
@@ -73,8 +84,11 @@ def _list(console: Console) -> None:
     console.print(table)
 
 
-def _configure() -> None:
-    """One CPU device per core, so that a sweep uses them all, and compiled programs kept between runs."""
+def _configure(argv: list[str]) -> None:
+    """One CPU device per core, so that a sweep uses them all, and compiled programs kept between runs.
+
+    Several processes find each other here, since imports (BlackJAX's) already compute, and JAX wants it before that.
+    """
     import jax
 
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs the traceback of what it raises as well
@@ -83,10 +97,20 @@ def _configure() -> None:
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "toymodels-slt"
         jax.config.update("jax_compilation_cache_dir", str(cache))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early.add_argument("--distributed", action="store_true")
+    for flag, kind in (("--coordinator", str), ("--processes", int), ("--process", int)):
+        early.add_argument(flag, type=kind)
+    found = early.parse_known_args(argv)[0]
+    if found.distributed or found.coordinator:
+        from experiments import hosts
+
+        hosts.join(found.coordinator, found.processes, found.process)
 
 
-def _parse(module: ModuleType, name: str, argv: list[str]) -> tuple[dict[str, Any], Path | None]:
-    """The arguments of `module.run` from the flags, and --out. A preset is another set of defaults."""
+def _parse(module: ModuleType, name: str, argv: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The arguments of `module.run` from the flags, and how to run it. A preset is another set of defaults."""
     import tyro
 
     presets = module.PRESETS
@@ -97,38 +121,76 @@ def _parse(module: ModuleType, name: str, argv: list[str]) -> tuple[dict[str, An
     settings = _settings(functools.partial(module.run, **presets[chosen]), chosen)
     parsed = tyro.cli(settings, args=argv, prog=f"python -m experiments {name}", description=question(module))
     arguments = dataclasses.asdict(parsed)
-    out = arguments.pop("out")
-    arguments.pop("preset")
-    return arguments, out
+    how = {key: arguments.pop(key) for key, _, _ in HOW}
+    return arguments, how | {"memory": how["memory"] and _bytes(how["memory"])}
+
+
+HOW = [
+    ("preset", Annotated[str, Doc("smoke (seconds), default (minutes on two cores) or paper (the published size)")], ""),
+    ("out", Annotated[Path | None, Doc("the run directory; by default one under checkpoints/ named by the arguments")], None),
+    ("memory", Annotated[str | None, Doc("bound on what a device is given at a time, such as 500MB or 12GB")], None),
+    ("distributed", Annotated[bool, Doc("this is one of several processes (jax.distributed)")], False),
+    ("coordinator", Annotated[str | None, Doc("HOST:PORT of process 0, where the cluster is not detected")], None),
+    ("processes", Annotated[int | None, Doc("number of processes, where it is not detected")], None),
+    ("process", Annotated[int | None, Doc("number of this process, from 0, where it is not detected")], None),
+    ("slurm", Annotated[str | None, Doc("submit as a SLURM job instead, with submitit's KEY=VALUE,...")], None),
+]  # fmt: skip
+"""Flags of every experiment that change no number: name, what it is, default."""
+
+
+def _bytes(text: str) -> int:
+    """500MB -> 500000000."""
+    units = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+    number = text.upper().rstrip("KMGB")
+    unit = text.upper()[len(number) :].strip()
+    try:
+        return int(float(number) * units[unit])
+    except (ValueError, KeyError):
+        raise ValueError(f"got --memory {text}: write a size such as 500MB or 12GB") from None
 
 
 def _settings(run: functools.partial, preset: str) -> type:
-    """What the command line is parsed into: the keywords of `run` with their defaults, --preset and --out."""
+    """What the command line is parsed into: the keywords of `run` with their defaults, and how to run it."""
     keywords = [(p.name, p.annotation, p.default) for p in inspect.signature(run).parameters.values()]
-    preset_type = Annotated[str, Doc("smoke (seconds), default (minutes on two cores) or paper (the published size)")]
-    out_type = Annotated[
-        Path | None, Doc("the run directory; by default one under checkpoints/ named after the arguments")
-    ]
-    extra = [("preset", preset_type, preset), ("out", out_type, None)]
-    settings = dataclasses.make_dataclass("Settings", [*keywords, *extra], kw_only=True)
+    how = [(key, kind, preset if key == "preset" else default) for key, kind, default in HOW]
+    settings = dataclasses.make_dataclass("Settings", [*keywords, *how], kw_only=True)
     settings.__doc__ = run.func.__doc__
     return settings
 
 
-def _run(console: Console, module: ModuleType, name: str, arguments: dict[str, Any], directory: Path) -> None:
+def _submit(console: Console, argv: list[str], settings: str, directory: Path) -> None:
+    from experiments import hosts
+
+    at = next(i for i, argument in enumerate(argv) if argument.split("=")[0] == "--slurm")
+    rest = argv[:at] + argv[at + (1 if "=" in argv[at] else 2) :]
+    job = hosts.submit([*rest, *(() if "--out" in " ".join(rest) else ("--out", str(directory)))], directory, settings)
+    console.print(f"job {job} submitted: its output is in {directory}/slurm, its results will be in {directory}")
+
+
+def _run(
+    console: Console, module: ModuleType, name: str, arguments: dict[str, Any], directory: Path, how: dict[str, Any]
+) -> None:
+    from experiments import hosts
     from experiments.record import recording
     from toymodels import store
 
-    with _locked(directory), warnings.catch_warnings():
+    first = hosts.is_first()
+    say = console if first else Console(quiet=True)
+    with _locked(directory) if first else nullcontext(), warnings.catch_warnings():
         warnings.showwarning = lambda message, *_: console.print(f"[yellow]warning:[/] {escape(str(message))}")
+        if not first:
+            hosts.wait("described")
         store.describe(directory, {"experiment": name, "arguments": arguments}, **_circumstances())
-        console.print(f"[bold]{name}[/]: {question(module)}\nrun directory {directory}")
-        with recording(directory, console), _unused_removed(directory):
+        if first:
+            hosts.wait("described")
+        say.print(f"[bold]{name}[/]: {question(module)}\nrun directory {directory}")
+        with recording(directory, say, memory=how["memory"]), preemptible(), _unused_removed(directory, first):
             results = module.run(**arguments)
         claims = module.claims(results)
-        _write(directory, results, claims, module.plot(results))
-    console.print(_table(name, claims))
-    console.print(f"figure  {directory}/figure.png\nresults {directory}/results.nc")
+        if first:
+            _write(directory, results, claims, module.plot(results))
+    say.print(_table(name, claims))
+    say.print(f"figure  {directory}/figure.png\nresults {directory}/results.nc")
 
 
 @contextmanager
@@ -144,12 +206,12 @@ def _locked(directory: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _unused_removed(directory: Path) -> Iterator[None]:
-    """Leave no directory behind for a run that was refused before it wrote anything."""
+def _unused_removed(directory: Path, first: bool) -> Iterator[None]:
+    """Leave no directory behind for a run that was refused before it wrote anything (the first process does)."""
     try:
         yield
     except ValueError:
-        if {path.name for path in directory.iterdir()} <= {"run.json", ".lock"}:
+        if first and {path.name for path in directory.iterdir()} <= {"run.json", ".lock"}:
             shutil.rmtree(directory)
         raise
 

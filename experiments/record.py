@@ -1,16 +1,17 @@
 """How an experiment reaches its run directory and its progress bar, without a parameter threaded through the library.
 
-`recording(directory)` opens a record; inside it `kept` reads what is on disk or computes and saves it, and `bar`
-shows progress. Outside any record both do the obvious thing: compute, and show nothing.
+`recording(directory)` opens a record; inside it `kept` reads what is on disk or computes and saves it, `bar` shows
+progress, `memory` is the bound the user stated. Outside any record they do the obvious thing: compute, show nothing,
+and know no bound.
 """
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-import jax
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -22,16 +23,25 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from experiments.preemption import stop_if_asked
 from toymodels import store
 
 Tree = TypeVar("Tree")
 
 
+class Layout(NamedTuple):
+    """How a sweep is cut: points that a device takes at a time, and points that are saved together."""
+
+    block: int
+    batch: int
+
+
 class Record(NamedTuple):
-    """Where a run is written (None: nowhere) and how it shows its progress (None: it does not)."""
+    """Where a run is written (None: nowhere), how it shows its progress (None: it does not), and bytes a device."""
 
     directory: Path | None = None
     progress: Progress | None = None
+    memory: int | None = None
 
 
 NOWHERE = Record()
@@ -39,8 +49,11 @@ _current: ContextVar[Record] = ContextVar("record", default=NOWHERE)
 
 
 @contextmanager
-def recording(directory: Path | None, console: Console | None = None) -> Iterator[Record]:
-    """Everything kept inside the block goes to `directory`; with a console, bars are drawn on it."""
+def recording(directory: Path | None, console: Console | None = None, *, memory: int | None = None) -> Iterator[Record]:
+    """Everything kept inside the block goes to `directory`; with a console, bars are drawn on it.
+
+    `memory` bounds what a device is given at a time, in bytes.
+    """
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description:<28}"),
@@ -51,7 +64,7 @@ def recording(directory: Path | None, console: Console | None = None) -> Iterato
         TimeRemainingColumn(),
     )
     progress = Progress(*columns, console=console, disable=console is None)
-    token = _current.set(Record(directory, progress))
+    token = _current.set(Record(directory, progress, memory))
     try:
         with progress:
             yield _current.get()
@@ -59,12 +72,36 @@ def recording(directory: Path | None, console: Console | None = None) -> Iterato
         _current.reset(token)
 
 
-def kept(series: str, step: int, compute: Callable[[], Tree]) -> Tree:
-    """Step `step` of the named series of this run: from disk if it is there and whole, else computed and saved."""
+def kept(series: str, step: int, like: Tree, compute: Callable[[], Tree]) -> Tree:
+    """Step `step` of the named series of this run: from disk if it is there and whole, else computed and saved.
+
+    `like` has its structure and shapes.
+    """
     directory = _current.get().directory
     if directory is None:
-        return jax.device_get(compute())
-    return store.resume(directory / series, step, jax.eval_shape(compute), compute)
+        return compute()
+    tree = store.resume(directory / series, step, like, compute)
+    stop_if_asked(f"{series}/{step}")
+    return tree
+
+
+def layout(series: str, decide: Callable[[], Layout]) -> Layout:
+    """How the named series of this run is cut: as it was begun, whatever the machine is now, else as `decide` says."""
+    directory = _current.get().directory
+    if directory is None:
+        return decide()
+    path = directory / series / "layout.json"
+    try:
+        return Layout(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        chosen = decide()
+        store.write_atomically(path, json.dumps(chosen._asdict()) + "\n")
+        return chosen
+
+
+def memory() -> int | None:
+    """Bytes that a device may be given at a time, if the user has stated a bound."""
+    return _current.get().memory
 
 
 def bar(description: str, total: int) -> Callable[[int], None]:

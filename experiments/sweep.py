@@ -1,26 +1,32 @@
 """From a function of one point to all points of a grid, on all devices; values by `vmap`, shapes by a Python loop.
 
-The points lie along one axis sharded over the devices; no point needs another, so there are no collectives. Batches
-of points, and chunks of training time, are kept on disk as they finish and skipped on restart.
+`run` maps a function, `train` carries training runs through their checkpoints. Both go in batches of points that are
+kept on disk as they finish and skipped on restart; with several processes (`jax.distributed`) batch i belongs to
+process i modulo their number, and every process returns with all results.
 """
 
 import bisect
 import itertools
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import ceil
-from typing import Any, TypeVar
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
-from jaxtyping import Array, Int
+import xarray as xr
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Array, Int, Key
 
-from experiments.record import bar, kept
+from experiments import devices
+from experiments.devices import Program, length, rows
+from experiments.record import Layout, bar, kept, layout, memory
+from toymodels.task import Batch, Task
 from toymodels.train import TrainState, Trajectory
 
-Result = TypeVar("Result")
+BATCHES = 32  # of a sweep whose batch is not given: a kill costs 3 % of it at most
+Across = Literal["points", "examples"]
 
 
 def product(**axes: Sequence[Any]) -> dict[str, np.ndarray]:
@@ -32,23 +38,46 @@ def product(**axes: Sequence[Any]) -> dict[str, np.ndarray]:
     return {name: np.array([point[i] for point in points]) for i, name in enumerate(axes)}
 
 
-def run(point: Callable[[Any], Result], grid: Any, *, name: str = "sweep", batch: int = 64) -> Result:
-    """`point` at every point of `grid` (a pytree with one leading axis): a pytree with that axis, on the host.
+def run(
+    point: Callable[[Any], Any],
+    grid: Any,
+    *,
+    name: str = "sweep",
+    dims: Mapping[str, Sequence[str]] | None = None,
+    block: int | None = None,
+    batch: int | None = None,
+    across: Across = "points",
+) -> xr.Dataset:
+    """`point` at every point of `grid` (a pytree with one leading axis of points), as one labelled data set.
 
-    jit(vmap(point)), compiled once; `batch` points at a time, over all devices, bound the memory. In a record, batch
-    i is step i of the series `name`; what is on disk does not depend on the devices.
+    A variable for each leaf that `point` returns (`value`, or `params.W` where it is nested). The axis of points is
+    `point`, or the axes of `product` if the grid is one; the others have the names `dims` gives, else `value_0`, ....
+    A device takes `block` points at a time (by default what fits: `devices.block_size`), and `batch` points are saved
+    together: batch i is step i of the series `name`. Neither changes a number, nor does the number of devices.
     """
-    size, sharding = _size(grid), _sharding()
-    batch = min(batch, size)
-    mapped = jax.jit(jax.vmap(point))
-    progress = bar(f"{name}, {size} points", size)
-    finished = []
-    for i, first in enumerate(range(0, size, batch)):
-        rows, count = np.arange(first, first + batch), min(batch, size - first)
-        part = _spread(_take(grid, np.minimum(rows, size - 1)), sharding)  # the last batch is padded: one compilation
-        finished.append(kept(name, i, lambda part=part, count=count: _take(mapped(part), slice(count))))
-        progress(count)
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *finished)
+    size, plan = length(grid), _layout(name, point, grid, block=block, batch=batch, across=across)
+    program, progress, own = _program(across, plan.block, point, grid), bar(f"{name}, {size} points", size), {}
+    for i, index in _own(size, plan.batch):
+        own[i] = kept(name, i, program.like(len(index)), lambda index=index: program.apply(rows(grid, index)))
+        progress(len(index))
+    parts = devices.gather(own, ceil(size / plan.batch))
+    return label(jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts), grid, dims or {})
+
+
+def label(results: Any, grid: Any, dims: Mapping[str, Sequence[str]]) -> xr.Dataset:
+    """The data set of results with one leading axis of points, labelled by the values of the grid."""
+    values = {name: leaf for name, leaf in grid.items() if np.ndim(leaf) == 1} if isinstance(grid, dict) else {}
+    axes = {name: np.array(list(dict.fromkeys(leaf.tolist())), leaf.dtype) for name, leaf in values.items()}
+    grid_of_axes = product(**{name: list(axis) for name, axis in axes.items()}) if len(values) == len(grid) else {}
+    if not grid_of_axes or any(not np.array_equal(grid_of_axes[name], values[name]) for name in values):
+        axes = {"point": np.arange(length(grid))}
+    shape, variables = tuple(len(axis) for axis in axes.values()), {}
+    for path, leaf in jax.tree.leaves_with_path(results):
+        name = jax.tree_util.keystr(path, simple=True, separator=".") or "result"
+        inner = dims.get(name, [f"{name}_{i}" for i in range(leaf.ndim - 1)])
+        variables[name] = ((*axes, *inner), leaf.reshape(*shape, *leaf.shape[1:]))
+    coordinates = {name: (("point",), leaf) for name, leaf in values.items()} if "point" in axes else axes
+    return xr.Dataset(variables, coordinates)
 
 
 def train(
@@ -59,41 +88,120 @@ def train(
     *,
     name: str = "steps",
     chunk: int = 10,
+    block: int | None = None,
+    batch: int | None = None,
+    across: Across = "points",
 ) -> Trajectory:
-    """Train every point of `grid` at once: a trajectory with axes (point, time), on the host.
+    """Train every point of `grid`: a trajectory with axes (point, time), on the host.
 
     `advance(point, state, checkpoints)` trains one point on (`toymodels.train.advance`); `state` carries the axis of
-    points except in `step`, which they share. In a record every `chunk` checkpoints, with the state to continue from,
-    are a step of the series `name`. A point that goes non-finite is named in a warning; the others are untouched.
+    points except in `step`, which they share. In a record every `chunk` checkpoints of batch i, with the state to
+    continue from, are a step of the series `name`/i. `block`, `batch` and `across` are those of `run`. A point that
+    goes non-finite is named in a warning; the others are untouched.
     """
-    size, sharding = _size(grid), _sharding()
-    axes = TrainState._make((None, 0, 0)), Trajectory._make((None, 0, 0))
-    mapped = jax.jit(jax.vmap(advance, in_axes=(0, axes[0], None), out_axes=axes))
-    points, progress = _spread(grid, sharding), bar(f"training {size} runs", len(checkpoints))
+    size, step = length(grid), jnp.asarray(state.step)
 
-    def onward(begin: TrainState, stops: np.ndarray) -> tuple[TrainState, Trajectory]:
-        spread = TrainState(jnp.asarray(begin.step), *_spread(begin[1:], sharding))
-        end, part = mapped(points, spread, jnp.asarray(stops))
-        return TrainState(end.step, *_take(end[1:], slice(size))), Trajectory(part.step, *_take(part[1:], slice(size)))
+    def onward(point: Any, step: Array, stops: Array) -> tuple[TrainState, Trajectory]:
+        point, params, opt_state = point
+        return advance(point, TrainState(step, params, opt_state), stops)
 
-    parts, finite = [], np.ones(size, bool)
+    begin, stops = (grid, *state[1:]), np.resize(checkpoints, chunk)
+    saves = ceil(len(checkpoints) / chunk)
+    plan = _layout(name, onward, begin, step, stops, saves=saves, block=block, batch=batch, across=across)
+    program = _program(across, plan.block, onward, begin, step, stops)
+    progress, own = bar(f"training {size} runs", size * len(checkpoints)), {}
+    for i, index in _own(size, plan.batch):
+        part, finite = rows(begin, index), np.ones(len(index), bool)
+        chunks = []
+        for before, stop, trajectory in _chunks(f"{name}/{i}", program, part, step, checkpoints, chunk):
+            chunks.append(trajectory)
+            finite = _watch(advance, part[0], before, stop, trajectory, finite)
+            progress(trajectory[1].size)
+        own[i] = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *chunks)
+    parts = devices.gather(own, ceil(size / plan.batch))
+    return Trajectory(checkpoints, *jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts))
+
+
+def _chunks(
+    series: str, program: Program, begin: Any, step: Array, checkpoints: np.ndarray, chunk: int
+) -> Iterator[tuple[TrainState, int, tuple[Any, np.ndarray]]]:
+    """One batch of training runs: for each chunk the state before it, its last step, and its (params, loss)."""
+    one_step = lambda end, part: (end._replace(step=end.step[0]), part._replace(step=part.step[0]))  # all have the same
+    like = jax.eval_shape(one_step, *program.like(length(begin)))
+    state = TrainState(np.asarray(step), *begin[1:])
     for first in range(0, len(checkpoints), chunk):
-        rows, count = np.arange(first, first + chunk), min(chunk, len(checkpoints) - first)
-        stops = checkpoints[np.minimum(rows, len(checkpoints) - 1)]  # the last chunk is padded: one compilation
-        begin = state
-        state, part = kept(name, int(stops[-1]), lambda begin=begin, stops=stops: onward(begin, stops))
-        for i in np.flatnonzero(finite & ~_finite(state.params)):
-            _report(advance, _take(grid, i), TrainState(begin.step, *_take(begin[1:], i)), int(stops[-1]))
-        finite &= _finite(state.params)
-        parts.append(Trajectory(part.step[:count], *jax.tree.map(lambda leaf: leaf[:, :count], part[1:])))
-        progress(count)
-    along_time = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *[part[1:] for part in parts])
-    return Trajectory._make((np.concatenate([part.step for part in parts]), *along_time))
+        count, before = min(chunk, len(checkpoints) - first), state
+        stops = checkpoints[
+            np.minimum(np.arange(first, first + chunk), len(checkpoints) - 1)
+        ]  # padded: one compilation
+        compute = lambda before=before, stops=stops: one_step(
+            *program.apply((begin[0], *before[1:]), jnp.asarray(before.step), stops)
+        )
+        state, part = kept(series, int(stops[-1]), like, compute)
+        yield before, int(stops[-1]), jax.tree.map(lambda leaf, count=count: leaf[:, :count], tuple(part[1:]))
 
 
-def _finite(params: Any) -> np.ndarray:
-    """Which points have finite parameters, from leaves with one leading axis of points."""
-    return np.all([np.isfinite(leaf).reshape(len(leaf), -1).all(axis=1) for leaf in jax.tree.leaves(params)], axis=0)
+def examples(task: Task) -> Task:
+    """The task whose batches lie over all devices of this process, for models too large for one device's share.
+
+    For `across="examples"`: parameters are on every device, the compiler adds up the gradients. To split a large
+    model as well, give the mesh a second axis, `jax.make_mesh((4, 2), ("sweep", "model"))`, constrain its weights
+    with `PartitionSpec(None, "model")` inside `loss`, and constrain the examples as here.
+    """
+    over = NamedSharding(devices.mesh(), PartitionSpec("sweep"))
+
+    def sample(key: Key[Array, ""], n: int) -> Batch:
+        return jax.lax.with_sharding_constraint(task.sample(key, n), over)
+
+    return task._replace(sample=sample)
+
+
+def _program(across: Across, block: int, f: Callable, points: Any, *shared: Any) -> Program:
+    return (
+        devices.spread(f, points, *shared, block=block) if across == "points" else devices.together(f, points, *shared)
+    )
+
+
+def _own(size: int, batch: int) -> Iterator[tuple[int, np.ndarray]]:
+    """The batches of this process: number, and rows of the grid."""
+    for i in range(jax.process_index(), ceil(size / batch), jax.process_count()):
+        yield i, np.arange(i * batch, min((i + 1) * batch, size))
+
+
+def _layout(
+    name: str,
+    f: Callable,
+    points: Any,
+    *shared: Any,
+    saves: int = 1,
+    block: int | None,
+    batch: int | None,
+    across: Across,
+) -> Layout:
+    """Points a device takes and points saved together: as given, as a begun run has them, or as fits."""
+    if across not in ("points", "examples"):
+        raise ValueError(f'got across={across!r}: write "points" or "examples"')
+
+    def decide() -> Layout:
+        size = length(points)
+        chosen = 1 if across == "examples" else block or devices.block_size(f, points, *shared, memory=memory())
+        wave = chosen * (1 if across == "examples" else jax.local_device_count())
+        share = ceil(size / max(1, BATCHES // saves) / wave) * wave
+        return Layout(chosen, batch or min(share, ceil(size / jax.process_count() / chosen) * chosen))
+
+    own = {0: layout(name, decide)} if jax.process_index() == 0 else {}
+    return devices.gather(own, 1)[0]
+
+
+def _watch(
+    advance: Callable, grid: Any, before: TrainState, stop: int, trajectory: tuple[Any, np.ndarray], finite: np.ndarray
+) -> np.ndarray:
+    """Which points are still finite at the end of a chunk; those that no longer are get named in a warning."""
+    last = [leaf[:, -1].reshape(len(leaf), -1) for leaf in jax.tree.leaves(trajectory[0])]
+    still = finite & np.all([np.isfinite(leaf).all(axis=1) for leaf in last], axis=0)
+    for i in np.flatnonzero(finite & ~still):
+        _report(advance, rows(grid, i), TrainState(before.step, *rows(before[1:], i)), stop)
+    return still
 
 
 def _report(advance: Callable, point: Any, state: TrainState, stop: int) -> None:
@@ -102,7 +210,7 @@ def _report(advance: Callable, point: Any, state: TrainState, stop: int) -> None
 
     def broken(step: int) -> bool:
         end, _ = one(point, state, jnp.array([step]))
-        return not _finite(jax.tree.map(lambda leaf: leaf[None], end.params))[0]
+        return not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(end.params))
 
     steps = range(int(state.step) + 1, stop + 1)
     first = steps[min(bisect.bisect_left(steps, True, key=broken), len(steps) - 1)]
@@ -110,33 +218,5 @@ def _report(advance: Callable, point: Any, state: TrainState, stop: int) -> None
     warnings.warn(
         f"training went non-finite at step {first} of the sweep point {values}: lower its learning rate; "
         "the other points are kept",
-        stacklevel=3,
+        stacklevel=4,
     )
-
-
-def _size(grid: Any) -> int:
-    """The number of points of a grid."""
-    sizes = sorted({len(leaf) for leaf in jax.tree.leaves(grid)})
-    if len(sizes) != 1 or sizes[0] == 0:
-        raise ValueError(
-            f"the leaves of a grid have leading axes of {sizes}: all need the same number of points, at least one"
-        )
-    return sizes[0]
-
-
-def _take(tree: Any, rows: Any) -> Any:
-    """The given rows of every leaf."""
-    return jax.tree.map(lambda leaf: leaf[rows], tree)
-
-
-def _sharding() -> NamedSharding:
-    """One axis, `sweep`, over all devices."""
-    mesh = jax.make_mesh((jax.device_count(),), ("sweep",), axis_types=(AxisType.Auto,))
-    return NamedSharding(mesh, PartitionSpec("sweep"))
-
-
-def _spread(tree: Any, sharding: NamedSharding) -> Any:
-    """Every leaf over the devices along its leading axis, padded with its last row to a multiple of their number."""
-    size, devices = _size(tree), sharding.num_devices
-    rows = np.minimum(np.arange(ceil(size / devices) * devices), size - 1)
-    return jax.tree.map(lambda leaf: jax.device_put(leaf[rows], sharding), tree)

@@ -145,7 +145,10 @@ def _whole(directory: Path, step: int) -> bool:
 
 
 def _checkpointer() -> ocp.Checkpointer:
-    return ocp.Checkpointer(ocp.StandardCheckpointHandler())
+    """Of this process alone: in a run of several, each writes what it has computed, and waits for no other."""
+    me = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"{me}")
+    return ocp.Checkpointer(ocp.StandardCheckpointHandler(multiprocessing_options=alone), multiprocessing_options=alone)
 
 
 def _digest(place: Path) -> dict[str, str]:

@@ -34,7 +34,7 @@ __all__ = ["PRESETS", "claims", "plot", "run"]
 
 FEATURES, HIDDEN = 6, 2
 LOSS_NOISE = 1 / (8 * FEATURES**2)  # half the smallest distance between two levels, that of k and k+
-BATCH = 32  # estimates at a time: their chains' activations fit a core's cache, twice as many run a third slower
+BLOCK = 16  # estimates at a time on a device: their chains fit a core's cache, twice as many run a third slower
 MODEL, TASK = Autoencoder(FEATURES, HIDDEN), one_sparse(FEATURES)
 LOSS = objective(MODEL, TASK)
 
@@ -165,7 +165,7 @@ def _curves(runs: dict[str, np.ndarray], params: dict[str, np.ndarray], every: i
     shape = W.shape[:2]
     points = {name: leaf.reshape(-1, *leaf.shape[2:]) for name, leaf in params.items()}
     points["seed"] = np.repeat(runs["seed"], shape[1])
-    llc = sweep.run(estimator, points, name="llc", batch=BATCH)
+    llc = _llc(sweep.run(estimator, points, name="llc", block=BLOCK))
     loss = np.asarray(jax.jit(jax.vmap(jax.vmap(potential)))(W, b))
     shapes = jax.tree.map(np.asarray, jax.jit(jax.vmap(jax.vmap(geometry)))(W, b))
     names = np.array([[kgon(*model) for model in zip(*run, strict=True)] for run in zip(W, b, strict=True)])
@@ -200,6 +200,10 @@ def _curves(runs: dict[str, np.ndarray], params: dict[str, np.ndarray], every: i
     }
     results = xr.Dataset(variables, coordinates)
     return results.merge(_transitions(results))
+
+
+def _llc(estimates: xr.Dataset) -> LLC:
+    return LLC(**{name: estimates[name].values for name in LLC._fields})
 
 
 _LLC_UNITS = {
@@ -242,7 +246,8 @@ def _transitions(results: xr.Dataset) -> xr.Dataset:
 def _forecast(runs: dict[str, np.ndarray], params: dict[str, np.ndarray], read: int, estimator: Any) -> xr.Dataset:
     """What is known of each run at checkpoint `read`, and whether it has more than four vertices later."""
     W, b = params["W"], params["b"]
-    llc = sweep.run(estimator, {"seed": runs["seed"], "W": W[:, read], "b": b[:, read]}, name="forecast", batch=BATCH)
+    points = {"seed": runs["seed"], "W": W[:, read], "b": b[:, read]}
+    llc = _llc(sweep.run(estimator, points, name="forecast", block=BLOCK))
     norm = np.linalg.norm(W, axis=2)
     vertices = np.sum(norm > LIVE, axis=2)
     variables = {

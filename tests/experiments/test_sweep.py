@@ -11,7 +11,7 @@ import optax
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from experiments import sweep
+from experiments import devices, sweep
 from experiments.record import recording
 from toymodels import train
 from toymodels.models.autoencoder import Autoencoder
@@ -76,7 +76,7 @@ def flip(path) -> None:
 
 def written(series) -> dict[str, int]:
     """When each step of a series was written."""
-    return {path.name: (path / DIGEST).stat().st_mtime_ns for path in series.iterdir()}
+    return {path.name: (path / DIGEST).stat().st_mtime_ns for path in series.iterdir() if path.is_dir()}
 
 
 RUNS = sweep.product(density=[0.2, 0.6, 1.0], rate=[0.1, 0.01]) | {"seed": np.arange(6)}
@@ -96,6 +96,7 @@ def compiled_by(compute):
             texts.append(compiled.as_text())
             return compiled(*args)
 
+        call.lower = program.lower
         return call
 
     with pytest.MonkeyPatch.context() as patch:
@@ -152,7 +153,8 @@ def test_a_sweep_over_four_devices_equals_the_loop_on_one(size, batch):
     found = sweep.run(point, grid, batch=batch)
     one = jax.jit(point)
     loop = [one(jax.tree.map(lambda leaf: leaf[i], grid)) for i in range(size)]
-    chex.assert_trees_all_close(found, jax.tree.map(lambda *leaves: np.stack(leaves), *loop), rtol=1e-5)
+    expected = jax.tree.map(lambda *leaves: np.stack(leaves), *loop)
+    chex.assert_trees_all_close({name: found[name].values for name in found}, expected, rtol=1e-5)
 
 
 def test_a_sharded_sum_would_be_seen():
@@ -184,24 +186,24 @@ def test_chunks_do_not_change_a_training_sweep_by_a_bit(whole, chunk):
 
 def test_a_killed_training_sweep_resumes_to_the_same_bits(whole, recorded, tmp_path):
     directory = shutil.copytree(recorded, tmp_path / "run")
-    before = written(directory / "steps")
+    before = written(directory / "steps" / "0")
     assert set(before) == {"2", "9", "12"}
     for later in ("9", "12"):
-        shutil.rmtree(directory / "steps" / later)
+        shutil.rmtree(directory / "steps" / "0" / later)
     with recording(directory):
         chex.assert_trees_all_equal(train_runs(), whole)
-    after = written(directory / "steps")
+    after = written(directory / "steps" / "0")
     assert {step for step in before if after[step] != before[step]} == {"9", "12"}
 
 
 def test_a_damaged_chunk_is_named_and_made_anew_to_the_same_bits(whole, recorded, tmp_path):
     directory = shutil.copytree(recorded, tmp_path / "run")
-    before = written(directory / "steps")
-    file = next((directory / "steps" / "9" / "d").iterdir())
+    before = written(directory / "steps" / "0")
+    file = next((directory / "steps" / "0" / "9" / "d").iterdir())
     flip(file)
     with recording(directory), pytest.warns(UserWarning, match=file.name):
         chex.assert_trees_all_equal(train_runs(), whole)
-    after = written(directory / "steps")
+    after = written(directory / "steps" / "0")
     assert {step for step in before if after[step] != before[step]} == {"9"}
 
 
@@ -210,17 +212,88 @@ def test_a_resumed_sweep_repeats_only_what_is_damaged(tmp_path):
     with recording(tmp_path):
         first, before = run(), written(tmp_path / "points")
         shutil.rmtree(tmp_path / "points" / "1")
-        chex.assert_trees_all_equal(run(), first)
+        assert run().identical(first)
     after = written(tmp_path / "points")
     assert {step for step in before if after[step] != before[step]} == {"1"}
 
 
-def test_other_batches_are_not_mistaken_for_those_on_disk(tmp_path):
+def test_a_begun_sweep_keeps_its_batches_whatever_is_asked_later(tmp_path):
     with recording(tmp_path):
-        first = sweep.run(point, GRID, batch=2)
-        with pytest.warns(UserWarning, match="written with other settings"):
-            again = sweep.run(point, GRID, batch=1)
-    chex.assert_trees_all_close(again, first, rtol=1e-5)
+        first, before = sweep.run(point, GRID, batch=2), written(tmp_path / "sweep")
+        assert sweep.run(point, GRID, block=1, batch=5).identical(first)
+    assert written(tmp_path / "sweep") == before
+    assert len(before) == 5
+
+
+def test_a_product_labels_its_axes_and_any_other_grid_its_points():
+    one = lambda at: {"sum": at["a"] + at["b"], "pair": {"both": jnp.stack([at["a"], at["b"]])}}
+    found = sweep.run(one, sweep.product(a=[3.0, 1.0], b=[10.0, 20.0, 30.0]), dims={"pair.both": ["which"]})
+    assert found["sum"].dims == ("a", "b")
+    assert found["sum"].sel(a=1.0, b=30.0) == 31
+    assert found["pair.both"].dims == ("a", "b", "which")
+    assert found["pair.both"].sel(a=3.0, b=20.0).values.tolist() == [3, 20]
+    loose = sweep.run(one, {"a": np.array([1.0, 1.0, 2.0]), "b": np.array([5.0, 6.0, 5.0])})
+    assert loose["sum"].dims == ("point",)
+    assert loose["pair.both"].dims == ("point", "pair.both_0")
+    assert loose.swap_dims(point="b").a.values.tolist() == [1, 1, 2]
+
+
+def test_a_grid_of_arrays_is_labelled_by_its_numbers():
+    found = sweep.run(lambda at: at["W"].sum() + at["seed"], {"W": np.ones((3, 2, 2)), "seed": np.arange(3)})
+    assert found.result.values.tolist() == [4, 5, 6]
+    assert set(found.coords) == {"seed"} | {"point"} & set(found.coords)
+
+
+WIDE = {"scale": np.linspace(0, 1, 64, dtype=np.float32)}
+
+
+def wide(at):
+    """A loop over an array of 4 MB."""
+    x = jnp.arange(2**20, dtype=jnp.float32)
+    return jax.lax.fori_loop(0, 3, lambda _, x: jnp.sin(at["scale"] * x), x).sum()
+
+
+@pytest.mark.parametrize("megabytes", [10, 30, 100])
+def test_a_block_stays_within_the_stated_memory(megabytes, monkeypatch):
+    monkeypatch.setattr(devices, "_capacity", lambda: 10**12)
+    block = devices.block_size(wide, WIDE, memory=megabytes * 10**6)
+    blocks = jax.tree.map(lambda leaf: leaf[:block], WIDE)
+    analysis = jax.jit(jax.vmap(wide)).lower(blocks).compile().memory_analysis()
+    assert analysis.temp_size_in_bytes <= megabytes * 10**6
+    assert analysis.temp_size_in_bytes > megabytes * 10**6 / 4, "the bound is not used"
+
+
+def test_without_a_bound_a_block_fits_the_cache(monkeypatch):
+    monkeypatch.setattr(devices, "_capacity", lambda: 50 * 10**6)
+    assert 5 <= devices.block_size(wide, WIDE, memory=None) <= 13
+    monkeypatch.setattr(devices, "_capacity", lambda: 2 * 10**6)
+    assert devices.block_size(wide, WIDE, memory=None) == 2, "single points lose the batch axis of their products"
+
+
+def test_a_point_larger_than_the_bound_is_refused_with_what_to_write():
+    with pytest.raises(ValueError, match=r"one point .* needs \d+ MB .* write --memory \d+MB or more"):
+        devices.block_size(wide, WIDE, memory=10**6)
+
+
+def test_the_bound_of_a_record_is_the_sweeps(tmp_path):
+    with pytest.raises(ValueError, match="the bound is 1 MB"), recording(tmp_path, memory=10**6):
+        sweep.run(wide, WIDE)
+
+
+def test_examples_over_devices_give_the_run_on_one():
+    task, tx = sparse_features(jnp.ones(3), 0.5), optax.adam(0.1)
+
+    def one(at, task):
+        params, loss = MODEL.init(jax.random.key(0), jnp.zeros(3))["params"], objective(MODEL, task)
+        key = jax.random.key(at["seed"])
+        return train.train(key, params, np.array([5, 20]), loss=loss, task=task, tx=tx, batch_size=64)
+
+    grid = {"seed": np.arange(2)}
+    spread = lambda: sweep.run(lambda at: one(at, sweep.examples(task)), grid, across="examples")
+    found, programs = compiled_by(spread)
+    assert any(re.search("all-reduce", text) and "num_partitions=4" in text for text in programs)
+    expected = sweep.run(lambda at: one(at, task), grid)
+    assert np.allclose(found["params.W"], expected["params.W"], atol=1e-5)
 
 
 def test_a_point_that_diverges_is_named_with_its_step_and_spoils_no_other():

@@ -1,0 +1,83 @@
+"""Several processes as one run (`jax.distributed`), and a run as a SLURM job."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.experimental import multihost_utils
+
+
+def join(coordinator: str | None, processes: int | None, process: int | None) -> None:
+    """Make this process one of the run's. SLURM, Kubernetes, Open MPI and Cloud TPU are detected where nothing is given.
+
+    Must come before JAX touches a device. Raises ValueError if nothing is given and nothing is detected.
+    """
+    given = (coordinator, processes, process)
+    if any(value is not None for value in given) and any(value is None for value in given):
+        raise ValueError(
+            "--coordinator, --processes and --process go together: write for example --distributed "
+            "--coordinator 10.0.0.1:1234 --processes 4 --process 0, or only --distributed where the cluster is detected"
+        )
+    try:
+        jax.distributed.initialize(coordinator, processes, process)
+    except ValueError as error:
+        raise ValueError(
+            f"no cluster was detected ({error}): write --coordinator HOST:PORT --processes N --process I as well"
+        ) from error
+    except RuntimeError as error:
+        raise ValueError(f"the processes did not find each other: {error}") from error
+
+
+def is_first() -> bool:
+    """Whether this is the process that prints, and writes what is there once."""
+    return jax.process_index() == 0
+
+
+def wait(what: str) -> None:
+    """Until all processes have come here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)
+
+
+def submit(argv: Sequence[str], directory: Path, settings: str) -> str:
+    """Send `python -m experiments ARGV --distributed` to SLURM; returns the job's number. Needs `submitit`.
+
+    `settings` are submitit's, "nodes=4,tasks_per_node=1,gpus_per_node=8,slurm_partition=gpu,timeout_min=600". A job that
+    is preempted or out of time saves (SIGTERM), is queued again by submitit, and goes on. "cluster=local" runs it here.
+    """
+    try:
+        import submitit
+    except ImportError:
+        raise ValueError("--slurm needs submitit: pip install -c constraints.txt -e '.[slurm]'") from None
+
+    parameters = dict(item.split("=", 1) for item in settings.split(",") if "=" in item)
+    if len(parameters) != len(settings.split(",")):
+        raise ValueError(f'got --slurm {settings!r}: write KEY=VALUE,..., such as "nodes=2,slurm_partition=gpu"')
+    executor = submitit.AutoExecutor(directory / "slurm", cluster=parameters.pop("cluster", None))
+    executor.update_parameters(**{key: int(v) if v.isdigit() else v for key, v in parameters.items()})
+    return executor.submit(Job(list(argv))).job_id
+
+
+class Job:
+    """One run of the command line inside a SLURM job; what submitit pickles, and queues again."""
+
+    def __init__(self, argv: list[str]) -> None:
+        self.argv = argv
+
+    def __call__(self) -> int:
+        from experiments.cli import main
+
+        distributed = ["--distributed"] if int(os.environ.get("SLURM_NTASKS", "1")) > 1 else []
+        code = main([*self.argv, *distributed])
+        if code:
+            sys.exit(code)
+        return code
+
+    def checkpoint(self, *_: Any) -> Any:
+        """What to queue in place of a job that was stopped: the same, which goes on from what is on disk."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(Job(self.argv))
