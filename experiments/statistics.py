@@ -4,10 +4,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 RESAMPLES, FOLDS, REPEATS = 1000, 5, 10
 
@@ -58,6 +54,11 @@ def _auc(outcome: np.ndarray, score: np.ndarray, weight: np.ndarray) -> np.ndarr
 
 
 def _held_out(outcome: np.ndarray, features: np.ndarray) -> np.ndarray:
+    from sklearn.linear_model import LogisticRegression  # here: it takes a second to import
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     model = make_pipeline(StandardScaler(), LogisticRegression())
     folds = [StratifiedKFold(FOLDS, shuffle=True, random_state=repeat) for repeat in range(REPEATS)]
     held_out: Any = [cross_val_predict(model, features, outcome, cv=fold, method="predict_proba") for fold in folds]

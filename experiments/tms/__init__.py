@@ -7,6 +7,7 @@ lambda-hat, and the polygon read off the weights.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import jax
@@ -18,7 +19,6 @@ from typing_extensions import Doc
 
 from experiments import sweep
 from experiments.experiment import at_least, multiple, positive
-from experiments.tms.figure import plot
 from experiments.tms.report import SETTLE, claims
 from slt.diagnostics import verdict
 from slt.llc import LLC, estimate_llc
@@ -26,6 +26,7 @@ from slt.phases import change_points
 from slt.samplers.sgld import sgld
 from toymodels.analysis.geometry import LIVE, geometry, kgon, transitions
 from toymodels.models.autoencoder import Autoencoder
+from toymodels.prng import implementation
 from toymodels.task import Batch, finite, objective
 from toymodels.tasks.superposition import levels, one_sparse, polygon, potential
 from toymodels.train import TrainState, Trajectory, advance, linear, start
@@ -35,6 +36,7 @@ __all__ = ["PRESETS", "claims", "plot", "run"]
 FEATURES, HIDDEN = 6, 2
 LOSS_NOISE = 1 / (8 * FEATURES**2)  # half the smallest distance between two levels, that of k and k+
 BLOCK = 16  # estimates at a time on a device: their chains fit a core's cache, twice as many run a third slower
+Keys = Callable[[Any, Literal["data", "start", "train", "chains"]], Key[Array, ""]]  # of a seed, for a purpose
 MODEL, TASK = Autoencoder(FEATURES, HIDDEN), one_sparse(FEATURES)
 LOSS = objective(MODEL, TASK)
 
@@ -63,6 +65,9 @@ def run(
     chains: Annotated[int, Doc("chains for an estimate")] = 4,
     warmup: Annotated[int, Doc("steps thrown away at the start of each chain")] = 100,
     draws: Annotated[int, Doc("draws of each chain")] = 400,
+    prng: Annotated[
+        str, Doc("generator of all random numbers: threefry2x32, lowbias32 (faster), or another of JAX's")
+    ] = "threefry2x32",
 ) -> xr.Dataset:
     """Train, estimate the learning-coefficient curves, find the transitions, read early who will leave the square."""
     at_least(1, seeds=seeds, every=every, watch=watch, batch_size=batch_size, chains=chains, patience=patience)
@@ -75,16 +80,17 @@ def run(
     multiple(every, epochs=epochs, read=read)
     multiple(batch_size, samples=samples)
 
+    keys = functools.partial(_key, implementation(prng))
     per_epoch = samples // batch_size
     runs = _runs(seeds, watch)
     checkpoints = linear(horizon * per_epoch, every * per_epoch)
     params = _train(
-        runs, checkpoints, noise=noise, samples=samples, learning_rate=learning_rate, batch_size=batch_size
+        keys, runs, checkpoints, noise=noise, samples=samples, learning_rate=learning_rate, batch_size=batch_size
     ).params
 
     nbeta = samples / np.log(samples)
     estimator = functools.partial(
-        _estimator, samples=samples, nbeta=nbeta, gamma=gamma, step_size=step_size, chains=chains
+        _estimator, keys, samples=samples, nbeta=nbeta, gamma=gamma, step_size=step_size, chains=chains
     )
     rows = lambda tree, index: jax.tree.map(lambda leaf: leaf[index], tree)
     curve, watched = np.flatnonzero(runs["seed"] < seeds), np.flatnonzero(runs["bias_scale"] == 0)[:watch]
@@ -97,6 +103,13 @@ def run(
     )
 
 
+def plot(results: xr.Dataset) -> Any:
+    """Three runs with their polygons, and the comparison over all runs."""
+    from experiments.tms.figure import draw  # here: Matplotlib takes half a second to import
+
+    return draw(results)
+
+
 def _runs(seeds: int, watch: int) -> dict[str, np.ndarray]:
     """The training runs: max(seeds, watch) from zero biases, then `seeds` from normal ones; seeds 0, 1, ... each."""
     zero = sweep.product(bias_scale=[0.0], seed=range(max(seeds, watch)))
@@ -104,18 +117,19 @@ def _runs(seeds: int, watch: int) -> dict[str, np.ndarray]:
     return {name: np.concatenate([zero[name], normal[name]]) for name in zero}
 
 
-def _key(seed: Array | int, purpose: Literal["data", "start", "train", "chains"]) -> Key[Array, ""]:
-    return jax.random.fold_in(jax.random.key(seed), ("data", "start", "train", "chains").index(purpose))
+def _key(prng: Any, seed: Array | int, purpose: Literal["data", "start", "train", "chains"]) -> Key[Array, ""]:
+    return jax.random.fold_in(jax.random.key(seed, impl=prng), ("data", "start", "train", "chains").index(purpose))
 
 
-def _start(point: dict[str, Array], noise: float, tx: optax.GradientTransformation) -> TrainState:
+def _start(keys: Keys, point: dict[str, Array], noise: float, tx: optax.GradientTransformation) -> TrainState:
     """The square with N(0, noise^2) on W, and biases zero or N(0, 1)."""
-    key_W, key_b = jax.random.split(_key(point["seed"], "start"))
+    key_W, key_b = jax.random.split(keys(point["seed"], "start"))
     W = polygon(4, FEATURES)[0] + noise * jax.random.normal(key_W, (HIDDEN, FEATURES))
     return start({"W": W, "b": point["bias_scale"] * jax.random.normal(key_b, (FEATURES,))}, tx)
 
 
 def _train(
+    keys: Keys,
     runs: dict[str, np.ndarray],
     checkpoints: np.ndarray,
     *,
@@ -128,23 +142,25 @@ def _train(
     tx = optax.sgd(learning_rate)
 
     def train_on(point: dict[str, Array], state: TrainState, stops: Array) -> tuple[TrainState, Trajectory]:
-        task = finite(TASK, TASK.sample(_key(point["seed"], "data"), samples))
-        return advance(_key(point["seed"], "train"), state, stops, loss=LOSS, task=task, tx=tx, batch_size=batch_size)
+        task = finite(TASK, TASK.sample(keys(point["seed"], "data"), samples))
+        return advance(keys(point["seed"], "train"), state, stops, loss=LOSS, task=task, tx=tx, batch_size=batch_size)
 
-    state = jax.jit(jax.vmap(lambda point: _start(point, noise, tx), out_axes=TrainState._make((None, 0, 0))))(runs)
+    state = jax.jit(jax.vmap(lambda point: _start(keys, point, noise, tx), out_axes=TrainState._make((None, 0, 0))))(
+        runs
+    )
     return sweep.train(train_on, runs, state, checkpoints)
 
 
 def _estimator(
-    *, samples: int, nbeta: float, gamma: float, step_size: float, chains: int, warmup: int, draws: int
+    keys: Keys, *, samples: int, nbeta: float, gamma: float, step_size: float, chains: int, warmup: int, draws: int
 ) -> Any:
     """One point: lambda-hat at (W, b) on its run's data set, with the run's key, the same at every checkpoint."""
 
     def point(p: dict[str, Array]) -> LLC:
-        data: Batch = TASK.sample(_key(p["seed"], "data"), samples)
+        data: Batch = TASK.sample(keys(p["seed"], "data"), samples)
         params, sampler = {"W": p["W"], "b": p["b"]}, sgld(step_size)
         return estimate_llc(
-            _key(p["seed"], "chains"),
+            keys(p["seed"], "chains"),
             LOSS,
             params,
             data,

@@ -25,7 +25,7 @@ STYLE: Any = {
 }
 
 
-def plot(results: xr.Dataset) -> Figure:
+def draw(results: xr.Dataset) -> Figure:
     """Columns: three runs (polygons, loss, lambda-hat). Last row: scatter, distances of transitions, forecast."""
     with plt.rc_context(STYLE):
         figure = plt.figure(figsize=(12, 9.2), layout="constrained")
