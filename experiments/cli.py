@@ -47,6 +47,9 @@ def main(argv: list[str]) -> int:
         return 0
     directory = None
     try:
+        if argv[0] == "plan":
+            _plan(console, argv[1:])
+            return 0
         with console.status("importing"):
             _configure(argv)
             module = find(argv[0])
@@ -75,7 +78,7 @@ def main(argv: list[str]) -> int:
 
 
 def _list(console: Console) -> None:
-    table = Table(title="python -m experiments NAME [--flags] [--preset smoke|default|paper] [--out DIR]")
+    table = Table(title="python -m experiments [plan] NAME [--flags] [--preset smoke|default|paper] [--out DIR]")
     for column in ("name", "question", "cost"):
         table.add_column(column)
     with console.status("importing"):
@@ -156,6 +159,33 @@ def _settings(run: functools.partial, preset: str) -> type:
     settings = dataclasses.make_dataclass("Settings", [*keywords, *how], kw_only=True)
     settings.__doc__ = run.func.__doc__
     return settings
+
+
+def _plan(console: Console, argv: list[str]) -> None:
+    """`plan NAME [flags of NAME] [--devices N] [--tflops X]`: what the run would cost."""
+    early = argparse.ArgumentParser(prog="python -m experiments plan", allow_abbrev=False, description=_plan.__doc__)
+    early.add_argument("name", help="the experiment; its own flags and --preset follow")
+    early.add_argument("--devices", type=int, help="number of devices to plan for; as many as here by default")
+    early.add_argument("--tflops", type=float, help="peak of such a device, in TFLOP/s; as measured here by default")
+    wanted, rest = early.parse_known_args(argv)
+    with console.status("importing"):
+        _configure([])
+        module = find(wanted.name)
+        from experiments import costs, plan
+        from experiments.record import recording
+    arguments, how = _parse(module, wanted.name, rest)
+    stages: list[Any] = []
+    with (
+        console.status("probing each sweep"),
+        recording(None, memory=how["memory"], plan=stages),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")  # of what is made up
+        module.run(**arguments)
+        peak = costs.peak()
+    import jax
+
+    console.print(plan.table(wanted.name, stages, wanted.devices or jax.device_count(), peak, wanted.tflops))
 
 
 def _submit(console: Console, argv: list[str], settings: str, directory: Path) -> None:

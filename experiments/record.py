@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -37,11 +37,14 @@ class Layout(NamedTuple):
 
 
 class Record(NamedTuple):
-    """Where a run is written (None: nowhere), how it shows its progress (None: it does not), and bytes a device."""
+    """Where a run is written (None: nowhere), how it shows its progress (None: it does not), the bound on bytes a device,
+    and where the sweeps leave what they would cost instead of running (None: they run).
+    """
 
     directory: Path | None = None
     progress: Progress | None = None
     memory: int | None = None
+    plan: list[Any] | None = None
 
 
 NOWHERE = Record()
@@ -49,10 +52,16 @@ _current: ContextVar[Record] = ContextVar("record", default=NOWHERE)
 
 
 @contextmanager
-def recording(directory: Path | None, console: Console | None = None, *, memory: int | None = None) -> Iterator[Record]:
+def recording(
+    directory: Path | None,
+    console: Console | None = None,
+    *,
+    memory: int | None = None,
+    plan: list[Any] | None = None,
+) -> Iterator[Record]:
     """Everything kept inside the block goes to `directory`; with a console, bars are drawn on it.
 
-    `memory` bounds what a device is given at a time, in bytes.
+    `memory` bounds what a device is given at a time, in bytes. With `plan` the sweeps only plan: see `experiments.plan`.
     """
     columns = (
         SpinnerColumn(),
@@ -64,7 +73,7 @@ def recording(directory: Path | None, console: Console | None = None, *, memory:
         TimeRemainingColumn(),
     )
     progress = Progress(*columns, console=console, disable=console is None)
-    token = _current.set(Record(directory, progress, memory))
+    token = _current.set(Record(directory, progress, memory, plan))
     try:
         with progress:
             yield _current.get()
@@ -102,6 +111,11 @@ def layout(series: str, decide: Callable[[], Layout]) -> Layout:
 def memory() -> int | None:
     """Bytes that a device may be given at a time, if the user has stated a bound."""
     return _current.get().memory
+
+
+def plan() -> list[Any] | None:
+    """Where to leave the plan of a sweep, if it is to be planned and not run."""
+    return _current.get().plan
 
 
 def bar(description: str, total: int) -> Callable[[int], None]:

@@ -21,7 +21,8 @@ from jaxtyping import Array, Int, Key
 
 from experiments import devices
 from experiments.devices import Program, length, rows
-from experiments.record import Layout, bar, kept, layout, memory
+from experiments.plan import probe_run, probe_train
+from experiments.record import Layout, bar, kept, layout, memory, plan
 from toymodels.task import Batch, Task
 from toymodels.train import TrainState, Trajectory
 
@@ -55,12 +56,17 @@ def run(
     A device takes `block` points at a time (by default what fits: `devices.block_size`), and `batch` points are saved
     together: batch i is step i of the series `name`. Neither changes a number, nor does the number of devices.
     """
-    size, plan = length(grid), _layout(name, point, grid, block=block, batch=batch, across=across)
-    program, progress, own = _program(across, plan.block, point, grid), bar(f"{name}, {size} points", size), {}
-    for i, index in _own(size, plan.batch):
+    size, cut = length(grid), _layout(name, point, grid, block=block, batch=batch, across=across)
+    program = _program(across, cut.block, point, grid)
+    if (stages := plan()) is not None:
+        stage, made_up = probe_run(name, point, program, cut.block, grid)
+        stages.append(stage)
+        return label(made_up, grid, dims or {})
+    progress, own = bar(f"{name}, {size} points", size), {}
+    for i, index in _own(size, cut.batch):
         own[i] = kept(name, i, program.like(len(index)), lambda index=index: program.apply(rows(grid, index)))
         progress(len(index))
-    parts = devices.gather(own, ceil(size / plan.batch))
+    parts = devices.gather(own, ceil(size / cut.batch))
     return label(jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts), grid, dims or {})
 
 
@@ -107,10 +113,14 @@ def train(
 
     begin, stops = (grid, *state[1:]), np.resize(checkpoints, chunk)
     saves = ceil(len(checkpoints) / chunk)
-    plan = _layout(name, onward, begin, step, stops, saves=saves, block=block, batch=batch, across=across)
-    program = _program(across, plan.block, onward, begin, step, stops)
+    cut = _layout(name, onward, begin, step, stops, saves=saves, block=block, batch=batch, across=across)
+    program = _program(across, cut.block, onward, begin, step, stops)
+    if (stages := plan()) is not None:
+        stage, made_up = probe_train(name, onward, program, cut.block, begin, step, checkpoints, chunk)
+        stages.append(stage)
+        return Trajectory(checkpoints, *made_up)
     progress, own = bar(f"training {size} runs", size * len(checkpoints)), {}
-    for i, index in _own(size, plan.batch):
+    for i, index in _own(size, cut.batch):
         part, finite = rows(begin, index), np.ones(len(index), bool)
         chunks = []
         for before, stop, trajectory in _chunks(f"{name}/{i}", program, part, step, checkpoints, chunk):
@@ -118,7 +128,7 @@ def train(
             finite = _watch(advance, part[0], before, stop, trajectory, finite)
             progress(trajectory[1].size)
         own[i] = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *chunks)
-    parts = devices.gather(own, ceil(size / plan.batch))
+    parts = devices.gather(own, ceil(size / cut.batch))
     return Trajectory(checkpoints, *jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts))
 
 

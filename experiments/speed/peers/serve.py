@@ -31,14 +31,18 @@ Answer = dict[str, Any]
 def serve(version: str, handlers: dict[str, Callable[[Request], Answer]]) -> None:
     """Announce the worker, then answer requests until standard input ends; `do` names the handler.
 
-    What the imports left behind is taken out of the garbage collector's sight: devinterp 2 collects twice a chain.
+    With `--freeze` what the imports left behind is taken out of the garbage collector's sight, which is no ordinary use but
+    faster: devinterp 2 collects twice a chain.
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("--threads", type=int, default=1)
-    torch.set_num_threads(parser.parse_args().threads)
+    parser.add_argument("--freeze", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
     warnings.simplefilter("ignore")
-    gc.collect()
-    gc.freeze()
+    if options.freeze:
+        gc.collect()
+        gc.freeze()
     with os.fdopen(os.dup(1), "w") as answers:
         os.dup2(2, 1)
         print(json.dumps({"ready": True, "version": version}), file=answers, flush=True)
