@@ -18,11 +18,11 @@ class Cost(NamedTuple):
     def __add__(self, other: "Cost") -> "Cost":  # type: ignore[override]
         return Cost(self.flops + other.flops, self.bytes + other.bytes)
 
-    def __mul__(self, times: float) -> "Cost":  # type: ignore[override]
+    def __mul__(self, times: float | int) -> "Cost":  # type: ignore[override]
         return Cost(self.flops * times, self.bytes * times)
 
 
-def cost(f: Callable[..., Any], *args: Any, trips: float = 1) -> Cost:
+def cost(f: Callable[..., Any], *args: Any, trips: float | int = 1) -> Cost:
     """The cost of `f(*args)` (arrays or their shapes), from `compiled.cost_analysis()`.
 
     XLA counts the body of a loop once. Here each loop's body is compiled by itself and counted as often as it runs:
@@ -31,7 +31,7 @@ def cost(f: Callable[..., Any], *args: Any, trips: float = 1) -> Cost:
     return _cost(jax.make_jaxpr(f)(*args), trips)
 
 
-def _cost(program: Any, trips: float) -> Cost:
+def _cost(program: Any, trips: float | int) -> Cost:
     total = _compiled(program)
     for body, length in _loops(program.jaxpr):
         once = _compiled(body)
@@ -76,7 +76,7 @@ def peak(size: int = 2048, repeats: int = 5) -> Peak:
     return Peak(product, copy)
 
 
-def _rate(f: Callable, x: jax.Array, work: float, devices: list, repeats: int) -> float:
+def _rate(f: Callable, x: jax.Array, work: int, devices: list, repeats: int) -> float:
     """Work a second and device, the best of some repeats."""
     inputs, program = [jax.device_put(x, device) for device in devices], jax.jit(f)
     jax.block_until_ready([program(x) for x in inputs])

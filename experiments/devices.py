@@ -58,7 +58,7 @@ def spread(f: Callable[..., Any], points: Any, *shared: Any, block: int) -> Prog
     """
     over, here, everywhere = mesh(), PartitionSpec("sweep"), PartitionSpec()
     local = lambda points, shared: jax.vmap(lambda point: f(point, *shared))(points)
-    specs = dict(mesh=over, in_specs=(here, everywhere), out_specs=here)
+    specs: Any = dict(mesh=over, in_specs=(here, everywhere), out_specs=here)
     program = jax.jit(jax.shard_map(local, **specs, check_vma=False))  # the check refuses loops with constant carries
     wave = block * over.size
 

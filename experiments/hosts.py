@@ -49,7 +49,7 @@ def submit(argv: Sequence[str], directory: Path, settings: str) -> str:
     is preempted or out of time saves (SIGTERM), is queued again by submitit, and goes on. "cluster=local" runs it here.
     """
     try:
-        import submitit
+        import submitit  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise ValueError("--slurm needs submitit: pip install -c constraints.txt -e '.[slurm]'") from None
 
@@ -78,6 +78,6 @@ class Job:
 
     def checkpoint(self, *_: Any) -> Any:
         """What to queue in place of a job that was stopped: the same, which goes on from what is on disk."""
-        from submitit.helpers import DelayedSubmission
+        from submitit.helpers import DelayedSubmission  # pyright: ignore[reportMissingImports]
 
         return DelayedSubmission(Job(self.argv))

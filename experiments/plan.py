@@ -72,7 +72,7 @@ def _timed(program: Program, *args: Any) -> tuple[Any, float]:
     return program.apply(*args), time.perf_counter() - start
 
 
-def _block(f: Callable, block: int, points: Any, *shared: Any, trips: float = 1) -> tuple[Cost, int]:
+def _block(f: Callable, block: int, points: Any, *shared: Any, trips: float | int = 1) -> tuple[Cost, int]:
     """The cost of one block, and the bytes of memory it takes."""
     mapped = jax.vmap(f, in_axes=(0, *[None] * len(shared)))
     one = jax.eval_shape(lambda points: rows(points, np.zeros(block, int)), points)
@@ -87,7 +87,10 @@ def table(name: str, stages: list[Stage], devices: int, peak: Peak, tflops: floa
     faster = 1.0 if tflops is None else tflops * 1e12 / peak.flops
     target = f"{devices} like these" if tflops is None else f"{devices} of {tflops:g} TFLOP/s"
     title = f"{name}: planned on {here} x {kind}, {peak.flops / 1e9:.0f} GFLOP/s and {peak.bytes / 1e9:.1f} GB/s each"
-    plan = Table(title=title, caption="hours are those of the sweeps: imports, compilation, figures come on top")
+    plan = Table(
+        title=title,
+        caption="hours are of the sweeps alone; other devices are taken to reach the same share of their peak",
+    )
     for column in ("stage", "points", "block", "operations", "bytes", "memory/device", "share of peak"):
         plan.add_column(column, justify="left" if column == "stage" else "right")
     for column in (f"hours, {here} here", f"hours, {target}"):
@@ -96,9 +99,9 @@ def table(name: str, stages: list[Stage], devices: int, peak: Peak, tflops: floa
         share = stage.cost.flops / stage.points * stage.block / stage.wave / peak.flops
         plan.add_row(
             stage.name, str(stage.points), str(stage.block), f"{stage.cost.flops:.2e}", f"{stage.cost.bytes:.2e}",
-            f"{stage.memory / 1e6:.1f} MB", f"{share:.1%}", f"{stage.hours(here):.4f}", f"{stage.hours(devices) / faster:.4f}",
+            f"{stage.memory / 1e6:.1f} MB", f"{share:.1%}", f"{stage.hours(here):.3g}", f"{stage.hours(devices) / faster:.3g}",
         )  # fmt: skip
     total = [sum(stage.hours(n) for stage in stages) for n in (here, devices)]
     plan.add_row("all", "", "", f"{sum(s.cost.flops for s in stages):.2e}", f"{sum(s.cost.bytes for s in stages):.2e}",
-                 f"{max(s.memory for s in stages) / 1e6:.1f} MB", "", f"{total[0]:.4f}", f"{total[1] / faster:.4f}")  # fmt: skip
+                 f"{max(s.memory for s in stages) / 1e6:.1f} MB", "", f"{total[0]:.3g}", f"{total[1] / faster:.3g}")  # fmt: skip
     return plan

@@ -118,7 +118,7 @@ def train(
     if (stages := plan()) is not None:
         stage, made_up = probe_train(name, onward, program, cut.block, begin, step, checkpoints, chunk)
         stages.append(stage)
-        return Trajectory(checkpoints, *made_up)
+        return Trajectory._make((checkpoints, *made_up))
     progress, own = bar(f"training {size} runs", size * len(checkpoints)), {}
     for i, index in _own(size, cut.batch):
         part, finite = rows(begin, index), np.ones(len(index), bool)
@@ -129,7 +129,7 @@ def train(
             progress(trajectory[1].size)
         own[i] = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *chunks)
     parts = devices.gather(own, ceil(size / cut.batch))
-    return Trajectory(checkpoints, *jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts))
+    return Trajectory._make((checkpoints, *jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)))
 
 
 def _chunks(
@@ -138,7 +138,7 @@ def _chunks(
     """One batch of training runs: for each chunk the state before it, its last step, and its (params, loss)."""
     one_step = lambda end, part: (end._replace(step=end.step[0]), part._replace(step=part.step[0]))  # all have the same
     like = jax.eval_shape(one_step, *program.like(length(begin)))
-    state = TrainState(np.asarray(step), *begin[1:])
+    state = TrainState._make((np.asarray(step), *begin[1:]))
     for first in range(0, len(checkpoints), chunk):
         count, before = min(chunk, len(checkpoints) - first), state
         stops = checkpoints[

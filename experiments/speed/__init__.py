@@ -57,9 +57,9 @@ def _training(features: int, hidden: int, instances: int, steps: int, target: fl
 
 
 COMPARISONS = [
-    *_training(6, 2, 64, 150, 40),
-    *_training(80, 20, 16, 50, 10),
-    *_training(200, 20, 20, 20, 12),
+    *_training(6, 2, 64, 150, 40.0),
+    *_training(80, 20, 16, 50, 10.0),
+    *_training(200, 20, 20, 20, 12.0),
     Comparison("chains", "devinterp 2.0.1", "devinterp2", dict(do="chains", chains=8, draws=500, data="hf"), 1000),
     Comparison("chains", "devinterp 2.0.1, its inner sampler, garbage collector off", "devinterp2",
                dict(do="chains", chains=8, draws=500, api="sample_single_chain"), flags=("--freeze",)),

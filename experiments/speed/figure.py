@@ -42,7 +42,7 @@ def _ratios(axes: Axes, results: xr.Dataset) -> None:
         colour = PLAIN if np.isnan(target) else MET if middle >= target else MISSED
         axes.barh(y, middle, color=colour, height=0.62)
         axes.plot([low, high], [y, y], color="black", lw=1.4)
-        axes.text(max(high, target if np.isfinite(target) else 0) * 1.12, y, f"{middle:.3g}×", va="center")
+        axes.text(max(high, target if np.isfinite(target) else 0) * 1.12, y, f"{middle:.3g}", va="center")
         if np.isfinite(target):
             axes.plot([target, target], [y - 0.42, y + 0.42], color=TARGET, lw=2.5)
     axes.set_yticks(range(len(rows)), [row[0] for row in rows])

@@ -121,7 +121,7 @@ def _checkpointing(epochs: int = 30) -> float:
     """What saving takes, of the time of training 108 runs with a checkpoint every 30 epochs of 50 steps, ten a save."""
     workload, checkpoints = ours.training(6, 2, 108, batch=20), 50 * epochs * np.arange(1, 11)
     trajectory = workload.run(checkpoints)
-    training = min(workload.seconds(checkpoints) for _ in range(3))  # type: ignore[arg-type]
+    training = min(workload.seconds(checkpoints) for _ in range(3))
     with tempfile.TemporaryDirectory() as folder:
         saves = []
         for i in range(5):

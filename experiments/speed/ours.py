@@ -34,14 +34,14 @@ class Workload(NamedTuple):
     `point`, `points`, `shared`: the function of one point that it maps, and on what, for the compiler's cost analysis.
     """
 
-    run: Callable[[int], Any]
+    run: Callable[[Any], Any]
     count: Callable[[int], int]
     block: int
     point: Callable
     points: Any
     shared: tuple
 
-    def seconds(self, n: int) -> float:
+    def seconds(self, n: Any) -> float:
         """Wall time of `run(n)`, the result on the host."""
         begin = time.perf_counter()
         self.run(n)
@@ -88,7 +88,7 @@ def chains(number: int, each: int, draws: int, batch: int | None = BATCH) -> Wor
 
     def point(seed: Any) -> LLC:
         key = jax.random.key(seed)
-        settings = dict(nbeta=NBETA, gamma=GAMMA, chains=each, warmup=0, draws=draws, batch_size=batch)
+        settings: Any = dict(nbeta=NBETA, gamma=GAMMA, chains=each, warmup=0, draws=draws, batch_size=batch)
         return estimate_llc(key, loss, {"W": jnp.asarray(W), "b": jnp.asarray(b)}, data, sgld(STEP_SIZE), **settings)
 
     seeds = np.arange(number // each)

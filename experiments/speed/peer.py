@@ -26,6 +26,7 @@ class Peer:
     """A running worker. `seconds_to_start` is what its imports took."""
 
     def __init__(self, worker: str, threads: int, *flags: str) -> None:
+        self.name = worker
         start, command = time.perf_counter(), [str(python(worker)), "-u", str(WORKERS / f"{worker}.py")]
         self.process = subprocess.Popen(
             [*command, f"--threads={threads}", *flags],
@@ -46,7 +47,7 @@ class Peer:
         line = self.process.stdout.readline()
         answer = json.loads(line) if line else {"error": f"it ended with code {self.process.wait()}"}
         if "error" in answer:
-            raise RuntimeError(f"{' '.join(map(str, self.process.args))}: {answer['error']}")
+            raise RuntimeError(f"{self.name}: {answer['error']}")
         return answer
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from typing import Any
 
 import jax
 import numpy as np
@@ -23,7 +24,7 @@ def main(begun: float, checkpoints: int, chains: int, draws: int) -> None:
     data, W, b = problem()
     task, loss = one_sparse(6), objective(Autoencoder(6, 2), one_sparse(6))
     params, key = {"W": W, "b": b}, jax.random.key(0)
-    settings = dict(loss=loss, task=finite(task, data), tx=optax.sgd(5e-3), batch_size=20)
+    settings: Any = dict(loss=loss, task=finite(task, data), tx=optax.sgd(5e-3), batch_size=20)
     fit = jax.jit(lambda params, stops: train(key, params, stops, **settings))
     stops = np.arange(1, checkpoints + 1)
     jax.block_until_ready(fit(params, np.minimum(stops, 1)))
@@ -31,7 +32,7 @@ def main(begun: float, checkpoints: int, chains: int, draws: int) -> None:
     points = fit(params, 1000 * stops).params
 
     def point(params: dict) -> LLC:
-        chain = dict(nbeta=NBETA, gamma=GAMMA, chains=chains, warmup=0, draws=draws, batch_size=BATCH)
+        chain: Any = dict(nbeta=NBETA, gamma=GAMMA, chains=chains, warmup=0, draws=draws, batch_size=BATCH)
         return estimate_llc(key, loss, params, data, sgld(STEP_SIZE), **chain)
 
     block = 8  # 64 chains a device: see `devices.block_size`, which would compile once more to find it

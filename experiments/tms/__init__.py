@@ -219,7 +219,7 @@ def _curves(runs: dict[str, np.ndarray], params: dict[str, np.ndarray], every: i
 
 
 def _llc(estimates: xr.Dataset) -> LLC:
-    return LLC(**{name: estimates[name].values for name in LLC._fields})
+    return LLC._make(estimates[name].values for name in LLC._fields)
 
 
 _LLC_UNITS = {

@@ -55,12 +55,18 @@ def test_claims_and_figure_come_from_the_results_alone_even_when_read_back(smoke
 def test_a_run_without_a_record_writes_nothing(smoke, tmp_path, monkeypatch):
     module, results = smoke
     monkeypatch.chdir(tmp_path)
-    assert module.run(**module.PRESETS["smoke"]).identical(results)
+    again = module.run(**module.PRESETS["smoke"])
+    if module.__name__ == "experiments.speed":  # what it measures is time
+        assert again.sizes == results.sizes
+    else:
+        assert again.identical(results)
     assert not list(tmp_path.iterdir())
 
 
 def test_runs_that_go_non_finite_are_named_and_the_report_still_comes(smoke):
     module, _ = smoke
+    if "learning_rate" not in inspect.signature(module.run).parameters:
+        pytest.skip("it has no learning rate to raise")
     with pytest.warns(UserWarning, match=r"non-finite at step \d+ of the sweep point .*seed="):
         results = module.run(**module.PRESETS["smoke"] | {"learning_rate": 1e3})
     assert np.isnan(results.loss.values[:, -1]).any()
