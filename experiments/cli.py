@@ -71,6 +71,14 @@ def main(argv: list[str]) -> int:
     except KeyboardInterrupt:
         console.print(f"[bold]interrupted:[/] what was finished is kept in {directory}; repeat the command to go on.")
         return 130
+    except RuntimeError as error:
+        if "Gloo" not in str(error) and "coordination" not in str(error).lower():
+            raise
+        console.print(
+            f"[bold red]stopped:[/] another process of this run has ended ({escape(str(error).splitlines()[0])})"
+        )
+        console.print(f"What was finished is kept in {directory}; start all processes again to go on.")
+        return 1
     except Preempted as stopped:
         console.print(f"[bold]preempted:[/] {stopped}; everything is kept in {directory}, repeat the command to go on.")
         return 143
@@ -106,7 +114,7 @@ def _configure(argv: list[str]) -> None:
     for flag, kind in (("--coordinator", str), ("--processes", int), ("--process", int)):
         early.add_argument(flag, type=kind)
     found = early.parse_known_args(argv)[0]
-    if found.distributed or found.coordinator:
+    if found.distributed or (found.coordinator, found.processes, found.process) != (None, None, None):
         from experiments import hosts
 
         hosts.join(found.coordinator, found.processes, found.process)
@@ -148,7 +156,7 @@ def _bytes(text: str) -> int:
     unit = text.upper()[len(number) :].strip()
     try:
         return int(float(number) * units[unit])
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, OverflowError):
         raise ValueError(f"got --memory {text}: write a size such as 500MB or 12GB") from None
 
 

@@ -57,7 +57,10 @@ def submit(argv: Sequence[str], directory: Path, settings: str) -> str:
     if len(parameters) != len(settings.split(",")):
         raise ValueError(f'got --slurm {settings!r}: write KEY=VALUE,..., such as "nodes=2,slurm_partition=gpu"')
     executor = submitit.AutoExecutor(directory / "slurm", cluster=parameters.pop("cluster", None))
-    executor.update_parameters(**{key: int(v) if v.isdigit() else v for key, v in parameters.items()})
+    try:
+        executor.update_parameters(**{key: int(v) if v.isdigit() else v for key, v in parameters.items()})
+    except NameError as error:
+        raise ValueError(f"got --slurm {settings!r}: {error}") from error
     return executor.submit(Job(list(argv))).job_id
 
 

@@ -10,13 +10,15 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from orbax.checkpoint._src.multihost import multihost
 
 Tree = TypeVar("Tree")
 DIGEST = "digest.json"
@@ -103,8 +105,11 @@ def load(directory: Path, step: int, like: Tree | None = None) -> Tree:
     _verify(place)
     empty = lambda leaf: np.empty(leaf.shape, leaf.dtype) if hasattr(leaf, "shape") else leaf  # numbers stay numbers
     target = None if like is None else jax.tree.map(empty, like)
-    with _checkpointer() as checkpointer:
-        tree = checkpointer.restore(place, target)
+    try:
+        with _checkpointer() as checkpointer:
+            tree = checkpointer.restore(place, target)
+    except (ValueError, KeyError, FileNotFoundError) as error:  # whole, and yet not what Orbax can read as `like`
+        raise DamagedCheckpoint(f"{place} cannot be read: {str(error).splitlines()[0]}") from error
     shapes = lambda tree: [np.shape(leaf) for leaf in jax.tree.leaves(tree)]
     if like is not None and shapes(tree) != shapes(like):  # Orbax returns the shapes it finds, whatever was asked for
         raise DamagedCheckpoint(
@@ -144,11 +149,23 @@ def _whole(directory: Path, step: int) -> bool:
     return True
 
 
-def _checkpointer() -> ocp.Checkpointer:
-    """Of this process alone: in a run of several, each writes what it has computed, and waits for no other."""
+@contextmanager
+def _checkpointer() -> Iterator[ocp.Checkpointer]:
+    """Orbax's, of this process alone: in a run of several each writes what it has computed, and waits for no other.
+
+    Whatever host it is told to take for the first, Orbax writes NumPy arrays in process 0 only, and the checkpoints of
+    the others hold none. Inside the block it takes this process for the only one.
+    """
     me = jax.process_index()
-    alone = ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"{me}")
-    return ocp.Checkpointer(ocp.StandardCheckpointHandler(multiprocessing_options=alone), multiprocessing_options=alone)
+    alone = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0}, barrier_sync_key_prefix=f"{me}")
+    seen = multihost.process_index, multihost.process_count
+    multihost.process_index, multihost.process_count = lambda: 0, lambda: 1
+    try:
+        handler = ocp.StandardCheckpointHandler(multiprocessing_options=alone)
+        with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
+            yield checkpointer
+    finally:
+        multihost.process_index, multihost.process_count = seen
 
 
 def _digest(place: Path) -> dict[str, str]:
