@@ -1,8 +1,9 @@
-# make demo: the tms experiment, end to end.  make test: the default tests.  Both install what is missing into .venv.
+# make demo: the tms experiment, end to end.  make test: the default tests.  make speed: side by side with the peers.
+# Each installs what is missing into .venv; the peers, which exclude each other, into environments of their own in it.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test slow lint clean
+.PHONY: demo test slow lint speed peers clean
 
 demo: .venv/installed
 	$(BIN)/python -m experiments tms
@@ -17,6 +18,23 @@ lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+speed: .venv/installed peers
+	$(BIN)/python -m experiments speed
+
+peers: .venv/peers/devinterp1/installed .venv/peers/devinterp2/installed .venv/peers/canonical/installed
+
+.venv/peers/%/installed: experiments/speed/peers/%.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+# canonical-interp asks for torchvision, which it does not use
+.venv/peers/canonical/installed: experiments/speed/peers/canonical.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps canonical-interp==0.1.5
+	touch $@
 
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

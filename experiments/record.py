@@ -53,7 +53,7 @@ _current: ContextVar[Record] = ContextVar("record", default=NOWHERE)
 
 @contextmanager
 def recording(
-    directory: Path | None,
+    directory: Path | str | None,
     console: Console | None = None,
     *,
     memory: int | None = None,
@@ -73,7 +73,7 @@ def recording(
         TimeRemainingColumn(),
     )
     progress = Progress(*columns, console=console, disable=console is None)
-    token = _current.set(Record(directory, progress, memory, plan))
+    token = _current.set(Record(None if directory is None else Path(directory), progress, memory, plan))
     try:
         with progress:
             yield _current.get()

@@ -16,6 +16,14 @@ def test_the_example_runs_and_says_what_it_says(capsys):
     assert polygons[-1].startswith("5")
 
 
+def test_the_example_of_a_sweep_runs_and_keeps_its_batches(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    example = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[1]
+    exec(compile(example, "README.md", "exec"), {"__name__": "readme"})
+    assert "(scale: 3)" in capsys.readouterr().out
+    assert list((tmp_path / "checkpoints" / "noise" / "sweep").glob("*/digest.json"))
+
+
 def test_every_file_it_links_to_exists_and_the_figure_is_small():
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if not link.startswith("http")]
     assert links

@@ -72,6 +72,7 @@ OURS = {
     "train 200/20/20": (lambda: ours.training(200, 20, 20), 150),
     "train 6/2/64, threefry": (lambda: ours.training(6, 2, 64, prng="threefry2x32"), 1000),
     "chains": (lambda: ours.chains(64, 4, 4000), 0),
+    "chains, threefry": (lambda: ours.chains(64, 4, 4000, prng="threefry2x32"), 0),
 }
 """Our workloads and the length of a timed run."""
 
@@ -210,25 +211,21 @@ def _rates(chosen: dict[str, Any], wanted: list[Comparison], rounds: int, scale:
 
 
 def _curve(points: int, scale: float, peer: bool, folder: Path) -> xr.Dataset:
-    """Seconds for a whole curve from nothing: imports, compilation, training, 50 x 8 chains x 500 draws."""
-    draws = max(20, int(DRAWS * scale))
-    cold, warm = ours.starts(CURVE, CHAINS, draws)
-    theirs = np.nan
+    """Seconds for a whole curve from nothing, imports and compilation included: 50 x 8 chains x 500 draws."""
+    draws, (data, W, b) = max(20, int(DRAWS * scale)), ours.problem()
+    file, theirs = folder / "curve.npz", np.nan
+    np.savez(file, x=np.asarray(data.x), W=np.stack([W] * CURVE), b=np.stack([b] * CURVE))
+    step, curve = (
+        [ours.from_nothing(folder / do, file, do, CHAINS, draws) for _ in range(2)] for do in ("step", "curve")
+    )
     if peer:
-        data, W, b = ours.problem()
-        np.savez(folder / "curve.npz", x=np.asarray(data.x), W=np.stack([W] * points), b=np.stack([b] * points))
+        np.savez(file, x=np.asarray(data.x), W=np.stack([W] * points), b=np.stack([b] * points))
         worker = Peer("devinterp1", 1)
         settings = dict(batch=ours.BATCH, nbeta=ours.NBETA, gamma=ours.GAMMA, step_size=ours.STEP_SIZE, seed=0)
-        answer = worker.ask(do="curve", problem=str(folder / "curve.npz"), chains=CHAINS, draws=draws, **settings)
+        answer = worker.ask(do="curve", problem=str(file), chains=CHAINS, draws=draws, **settings)
         theirs = worker.seconds_to_start + answer["seconds"] * CURVE / points
         worker.close()
-    seconds = {
-        "cold_curve": cold.curve,
-        "peer_curve": theirs,
-        "cold_step": cold.first_step,
-        "warm_step": warm.first_step,
-    }
-    seconds["warm_curve"] = warm.curve
+    seconds = dict(cold_step=step[0], warm_step=step[1], cold_curve=curve[0], warm_curve=curve[1], peer_curve=theirs)
     return xr.Dataset({name: ((), value, {"units": "s"}) for name, value in seconds.items()})
 
 

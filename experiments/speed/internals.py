@@ -62,10 +62,10 @@ def growth(scale: float, repeats: int) -> xr.Dataset:
     n = lambda number: max(1, int(number * scale))
     block = 8 * jax.local_device_count()
     each = {
-        "runs": lambda m: (ours.training(6, 2, block * m, batch=256), n(400)),
-        "checkpoints": lambda m: (ours.chains(4 * block * m, 4, n(400)), 0),
-        "chains": lambda m: (ours.chains(4 * block * m, 4 * m, n(1000)), 0),
-        "draws": lambda m: (ours.chains(4 * block, 4, n(1000) * m), 0),
+        "runs": lambda m: (ours.training(6, 2, block * m, batch=256, block=8), n(4000)),
+        "checkpoints": lambda m: (ours.chains(4 * block * m, 4, n(1500), block=8), 0),
+        "chains": lambda m: (ours.chains(4 * block * m, 4 * m, n(1500), block=max(1, 8 // m)), 0),
+        "draws": lambda m: (ours.chains(4 * block, 4, n(1500) * m, block=8), 0),
     }
     seconds = np.full((len(each), len(MULTIPLES)), np.inf)
     for i, make in enumerate(each.values()):

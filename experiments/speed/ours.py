@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -59,7 +58,9 @@ def densities(instances: int) -> np.ndarray:
     return (20.0 ** -np.linspace(0, 1, instances)).astype(np.float32)
 
 
-def training(features: int, hidden: int, instances: int, batch: int = 1024, prng: str = "lowbias32") -> Workload:
+def training(
+    features: int, hidden: int, instances: int, batch: int = 1024, prng: str = "lowbias32", block: int | None = None
+) -> Workload:
     """AdamW on the toy model of superposition, a fresh batch each step: `run(n)` gives the trajectory at step(s) n."""
     impl, model, tx = implementation(prng), Autoencoder(features, hidden), optax.adamw(1e-3, weight_decay=0.01)
 
@@ -69,7 +70,7 @@ def training(features: int, hidden: int, instances: int, batch: int = 1024, prng
         return advance(key, state, stops, loss=objective(model, task), task=task, tx=tx, batch_size=batch)
 
     points = {"W": weights(features, hidden, instances), "density": densities(instances), "seed": np.arange(instances)}
-    block = devices.block_size(point, points, np.array([1]), memory=None)
+    block = block or devices.block_size(point, points, np.array([1]), memory=None)
     program = devices.spread(point, points, np.array([1]), block=block)
     run = lambda n: program.apply(points, np.atleast_1d(np.asarray(n, np.int32)))[1]
     return Workload(run, lambda n: n * instances, block, point, points, (np.array([1]),))
@@ -81,44 +82,41 @@ def problem() -> tuple[Batch, np.ndarray, np.ndarray]:
     return one_sparse(6).sample(jax.random.key(1), SAMPLES), np.asarray(W), np.asarray(b)
 
 
-def chains(number: int, each: int, draws: int, batch: int | None = BATCH) -> Workload:
+def chains(
+    number: int, each: int, draws: int, batch: int | None = BATCH, prng: str = "lowbias32", block: int | None = None
+) -> Workload:
     """SGLD chains at the pentagon, `each` of them a point: `run(i)` gives the LLC of every point, by the i-th set of seeds."""
     data, W, b = problem()
     loss = objective(Autoencoder(6, 2), one_sparse(6))
 
     def point(seed: Any) -> LLC:
-        key = jax.random.key(seed)
+        key = jax.random.key(seed, impl=implementation(prng))
         settings: Any = dict(nbeta=NBETA, gamma=GAMMA, chains=each, warmup=0, draws=draws, batch_size=batch)
         return estimate_llc(key, loss, {"W": jnp.asarray(W), "b": jnp.asarray(b)}, data, sgld(STEP_SIZE), **settings)
 
     seeds = np.arange(number // each)
-    block = devices.block_size(point, seeds, memory=None)
+    block = block or devices.block_size(point, seeds, memory=None)
     program = devices.spread(point, seeds, block=block)
     run = lambda first: program.apply(seeds + first * len(seeds))
     return Workload(run, lambda _: number * draws, block, point, seeds, ())
 
 
-class Start(NamedTuple):
-    """Seconds from the start of a process to its first training step, and to a whole learning-coefficient curve."""
+def from_nothing(cache: Path, problem: Path, do: str, chains: int = 1, draws: int = 4) -> float:
+    """Seconds of a new process with that compilation cache, imports and all: a training "step", or a "curve".
 
-    first_step: float
-    curve: float
-
-
-def cold_start(cache: Path, checkpoints: int, each: int, draws: int) -> Start:
-    """A new process with that compilation cache: imports, one training step, then a curve at as many checkpoints."""
+    The curve is at the points of `problem`, eight of which a device takes at a time: 64 chains (`devices.block_size`
+    would compile once more to find that).
+    """
     environment = os.environ | {
         "JAX_COMPILATION_CACHE_DIR": str(cache),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_NUM_CPU_DEVICES": str(len(os.sched_getaffinity(0))),
+        "PYTHONPATH": str(Path(__file__).parents[2]),
     }
-    command = [sys.executable, "-m", "experiments.speed.start", *map(str, (time.time(), checkpoints, each, draws))]
+    request: dict[str, Any] = dict(do=do, problem=str(problem), chains=chains, draws=draws, batch_size=BATCH, block=8)
+    request |= dict(nbeta=NBETA, gamma=GAMMA, step_size=STEP_SIZE, begun=time.time())
+    command = [sys.executable, str(Path(__file__).parent / "start.py"), json.dumps(request)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip().splitlines()[-1]}")
-    return Start(**json.loads(done.stdout.splitlines()[-1]))
-
-
-def starts(checkpoints: int, each: int, draws: int) -> tuple[Start, Start]:
-    """From an empty compilation cache, and again."""
-    with tempfile.TemporaryDirectory() as cache:
-        return cold_start(Path(cache), checkpoints, each, draws), cold_start(Path(cache), checkpoints, each, draws)
+    return json.loads(done.stdout.splitlines()[-1])["seconds"]

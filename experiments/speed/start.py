@@ -1,4 +1,8 @@
-"""A process from its start to its first training step and to a whole curve; run by `experiments.speed.ours`."""
+"""A process from its start to its first training step, or to a whole learning-coefficient curve.
+
+Run as a file by `experiments.speed.ours`, so that it imports what a user's script would and no more. Takes JSON: `begun`
+(when it was started), `problem` (an .npz with x, W, b), `do` (step or curve), chains, draws and their settings.
+"""
 
 import json
 import sys
@@ -7,39 +11,49 @@ from typing import Any
 
 import jax
 import numpy as np
-import optax
 
-from experiments import devices
-from experiments.speed.ours import BATCH, GAMMA, NBETA, STEP_SIZE, problem
-from slt.llc import LLC, estimate_llc
-from slt.samplers.sgld import sgld
 from toymodels.models.autoencoder import Autoencoder
-from toymodels.task import finite, objective
+from toymodels.prng import lowbias32
+from toymodels.task import Batch, finite, objective
 from toymodels.tasks.superposition import one_sparse
-from toymodels.train import train
+
+TASK = one_sparse(6)
+LOSS = objective(Autoencoder(6, 2), TASK)
 
 
-def main(begun: float, checkpoints: int, chains: int, draws: int) -> None:
-    """Print the seconds since `begun` as JSON."""
-    data, W, b = problem()
-    task, loss = one_sparse(6), objective(Autoencoder(6, 2), one_sparse(6))
-    params, key = {"W": W, "b": b}, jax.random.key(0)
-    settings: Any = dict(loss=loss, task=finite(task, data), tx=optax.sgd(5e-3), batch_size=20)
-    fit = jax.jit(lambda params, stops: train(key, params, stops, **settings))
-    stops = np.arange(1, checkpoints + 1)
-    jax.block_until_ready(fit(params, np.minimum(stops, 1)))
-    first_step = time.time() - begun
-    points = fit(params, 1000 * stops).params
+def step(request: dict[str, Any], data: Batch, points: dict[str, np.ndarray]) -> np.ndarray:
+    """The weights after one step of SGD."""
+    import optax
 
-    def point(params: dict) -> LLC:
-        chain: Any = dict(nbeta=NBETA, gamma=GAMMA, chains=chains, warmup=0, draws=draws, batch_size=BATCH)
-        return estimate_llc(key, loss, params, data, sgld(STEP_SIZE), **chain)
+    from toymodels.train import train
 
-    block = 8  # 64 chains a device: see `devices.block_size`, which would compile once more to find it
-    llc = devices.spread(point, points, block=block).apply(jax.tree.map(np.asarray, points))
-    assert np.all(np.isfinite(llc.value))
-    print(json.dumps({"first_step": first_step, "curve": time.time() - begun}))
+    key, settings = jax.random.key(0, impl=lowbias32), dict(tx=optax.sgd(5e-3), batch_size=20)
+    fit = lambda params: train(key, params, np.array([1]), loss=LOSS, task=finite(TASK, data), **settings)  # type: ignore
+    return np.asarray(jax.jit(fit)(jax.tree.map(lambda leaf: leaf[0], points)).params["W"])
+
+
+def curve(request: dict[str, Any], data: Batch, points: dict[str, np.ndarray]) -> np.ndarray:
+    """Lambda-hat at every point."""
+    from experiments.devices import spread
+    from slt.llc import LLC, estimate_llc
+    from slt.samplers.sgld import sgld
+
+    key, sampler = jax.random.key(0, impl=lowbias32), sgld(request["step_size"])
+    settings = {name: request[name] for name in ("nbeta", "gamma", "chains", "draws", "batch_size")}
+
+    def point(params: dict[str, Any]) -> LLC:
+        return estimate_llc(key, LOSS, params, data, sampler, warmup=0, **settings)
+
+    return spread(point, points, block=request["block"]).apply(points).value
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]), *map(int, sys.argv[2:]))
+    request = json.loads(sys.argv[1])
+    problem = np.load(request["problem"])
+    found = {"step": step, "curve": curve}[request["do"]](
+        request,
+        Batch(jax.numpy.asarray(problem["x"]), jax.numpy.asarray(problem["x"])),
+        {"W": problem["W"], "b": problem["b"]},
+    )
+    assert np.all(np.isfinite(found))
+    print(json.dumps({"seconds": time.time() - request["begun"]}))
