@@ -109,7 +109,8 @@ def block_size(f: Callable[..., Any], points: Any, *shared: Any, memory: int | N
             f"--memory {ceil(each / 1e6)}MB or more, or spread its examples over the devices (sweep.examples)"
         )
     fits = min(memory or _capacity(), _capacity()) / each
-    return min(share, max(int(fits), 2 if memory is None else min(2, int(memory / each))))
+    most = min(share, max(int(fits), 2 if memory is None else min(2, int(memory / each))))
+    return ceil(share / ceil(share / most))  # the same number of waves, none of them half empty
 
 
 def _capacity() -> int:

@@ -193,8 +193,11 @@ def _layout(
         raise ValueError(f'got across={across!r}: write "points" or "examples"')
 
     def decide() -> Layout:
-        size = length(points)
-        chosen = 1 if across == "examples" else block or devices.block_size(f, points, *shared, memory=memory())
+        size, chosen = length(points), 1
+        if across == "points":
+            measured = block is None or memory() is not None  # a bound that the user states holds whatever is asked for
+            fits = devices.block_size(f, points, *shared, memory=memory()) if measured else size
+            chosen = min(block or fits, fits)
         wave = chosen * (1 if across == "examples" else jax.local_device_count())
         share = ceil(size / max(1, BATCHES // saves) / wave) * wave
         return Layout(chosen, batch or min(share, ceil(size / jax.process_count() / chosen) * chosen))

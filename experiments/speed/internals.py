@@ -64,7 +64,7 @@ def growth(scale: float, repeats: int) -> xr.Dataset:
     each = {
         "runs": lambda m: (ours.training(6, 2, block * m, batch=256, block=8), n(4000)),
         "checkpoints": lambda m: (ours.chains(4 * block * m, 4, n(1500), block=8), 0),
-        "chains": lambda m: (ours.chains(4 * block * m, 4 * m, n(1500), block=max(1, 8 // m)), 0),
+        "chains": lambda m: (ours.chains(8 * block * m, 4 * m, n(1500), block=16 // m), 0),
         "draws": lambda m: (ours.chains(4 * block, 4, n(1500) * m, block=8), 0),
     }
     seconds = np.full((len(each), len(MULTIPLES)), np.inf)

@@ -275,9 +275,10 @@ def test_a_point_larger_than_the_bound_is_refused_with_what_to_write():
         devices.block_size(wide, WIDE, memory=10**6)
 
 
-def test_the_bound_of_a_record_is_the_sweeps(tmp_path):
+@pytest.mark.parametrize("block", [None, 64])
+def test_the_bound_of_a_record_is_the_sweeps_whatever_block_is_asked_for(block, tmp_path):
     with pytest.raises(ValueError, match="the bound is 1 MB"), recording(tmp_path, memory=10**6):
-        sweep.run(wide, WIDE)
+        sweep.run(wide, WIDE, block=block)
 
 
 def test_examples_over_devices_give_the_run_on_one():
