@@ -48,14 +48,14 @@ def submit(argv: Sequence[str], directory: Path, settings: str) -> str:
     `settings` are submitit's, "nodes=4,tasks_per_node=1,gpus_per_node=8,slurm_partition=gpu,timeout_min=600". A job that
     is preempted or out of time saves (SIGTERM), is queued again by submitit, and goes on. "cluster=local" runs it here.
     """
+    parameters = dict(item.split("=", 1) for item in settings.split(",") if "=" in item)
+    if len(parameters) != len(settings.split(",")):
+        raise ValueError(f'got --slurm {settings!r}: write KEY=VALUE,..., such as "nodes=2,slurm_partition=gpu"')
     try:
         import submitit  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise ValueError("--slurm needs submitit: pip install -c constraints.txt -e '.[slurm]'") from None
 
-    parameters = dict(item.split("=", 1) for item in settings.split(",") if "=" in item)
-    if len(parameters) != len(settings.split(",")):
-        raise ValueError(f'got --slurm {settings!r}: write KEY=VALUE,..., such as "nodes=2,slurm_partition=gpu"')
     executor = submitit.AutoExecutor(directory / "slurm", cluster=parameters.pop("cluster", None))
     try:
         executor.update_parameters(**{key: int(v) if v.isdigit() else v for key, v in parameters.items()})

@@ -52,5 +52,5 @@ class Peer:
 
     def close(self) -> None:
         """End the worker."""
-        self.process.kill()
-        self.process.wait()
+        with self.process:  # closes its pipes and waits for it
+            self.process.kill()

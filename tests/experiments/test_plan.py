@@ -59,6 +59,7 @@ def plan_of(**arguments):
     return {stage.name: stage for stage in stages}
 
 
+@pytest.mark.slow
 def test_a_plan_has_every_sweep_with_its_points(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("toymodels.store.save", lambda *_: pytest.fail("a plan was written"))
