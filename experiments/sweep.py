@@ -72,7 +72,9 @@ def run(
 
 def label(results: Any, grid: Any, dims: Mapping[str, Sequence[str]]) -> xr.Dataset:
     """The data set of results with one leading axis of points, labelled by the values of the grid."""
-    values = {name: leaf for name, leaf in grid.items() if np.ndim(leaf) == 1} if isinstance(grid, dict) else {}
+    leaves = grid.items() if isinstance(grid, dict) else ()
+    is_number = lambda leaf: np.ndim(leaf) == 1 and not jnp.issubdtype(jnp.asarray(leaf).dtype, jax.dtypes.prng_key)
+    values = {name: np.asarray(leaf) for name, leaf in leaves if is_number(leaf)}
     axes = {name: np.array(list(dict.fromkeys(leaf.tolist())), leaf.dtype) for name, leaf in values.items()}
     grid_of_axes = product(**{name: list(axis) for name, axis in axes.items()}) if len(values) == len(grid) else {}
     if not grid_of_axes or any(not np.array_equal(grid_of_axes[name], values[name]) for name in values):

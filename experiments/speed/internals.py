@@ -84,7 +84,7 @@ def growth(scale: float, repeats: int) -> xr.Dataset:
 
 def bounds() -> xr.Dataset:
     """Compilations of a sweep of any size, memory of a block against its bound, and the price of checkpoints."""
-    compiled = [_compilations(waves) for waves in (1, 4)]
+    compiled = [compilations(waves) for waves in (1, 4)]
     bound, used = _memory()
     share = _checkpointing()
     variables = {
@@ -96,7 +96,7 @@ def bounds() -> xr.Dataset:
     return xr.Dataset(variables, {"waves": [1, 4]})
 
 
-def _compilations(waves: int) -> int:
+def compilations(waves: int) -> int:
     """How often the compiler runs for a sweep of that many waves, once its block is known."""
     found: list[str] = []
     workload = ours.chains(8 * jax.local_device_count(), 2, 20)

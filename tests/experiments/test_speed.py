@@ -8,7 +8,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from experiments import speed
-from experiments.speed import ours, peer
+from experiments.speed import internals, ours, peer
 from experiments.speed.report import claims
 from toymodels.models.autoencoder import Autoencoder
 from toymodels.task import objective
@@ -117,3 +117,7 @@ def test_what_does_not_hold_is_said_not_to(good, results):
     assert len(found) == 9
     assert all(claim.holds is good for claim in found), [claim for claim in found if claim.holds is not good]
     assert isinstance(speed.plot(results), Figure)
+
+
+def test_a_sweep_compiles_one_program_whatever_its_size():
+    assert [internals.compilations(waves) for waves in (1, 3)] == [1, 1]

@@ -238,6 +238,12 @@ def test_a_product_labels_its_axes_and_any_other_grid_its_points():
     assert loose.swap_dims(point="b").a.values.tolist() == [1, 1, 2]
 
 
+def test_a_grid_of_keys_has_no_labels():
+    found = sweep.run(lambda at: jax.random.uniform(at["key"]), {"key": jax.random.split(jax.random.key(0), 3)})
+    assert found.result.dims == ("point",)
+    assert len(np.unique(found.result)) == 3
+
+
 def test_a_grid_of_arrays_is_labelled_by_its_numbers():
     found = sweep.run(lambda at: at["W"].sum() + at["seed"], {"W": np.ones((3, 2, 2)), "seed": np.arange(3)})
     assert found.result.values.tolist() == [4, 5, 6]
