@@ -277,7 +277,8 @@ def test_an_experiment_on_two_processes_is_the_experiment_on_one(tmp_path):
         end(started)
     assert [process.returncode for process in started] == [0, 0], printed
     assert "results" in printed[0]
-    assert not printed[1].strip(), "only the first process prints"
+    said = [line for line in printed[1].splitlines() if not line.startswith("[Gloo]")]
+    assert not said, "only the first process prints; the transport says what it likes"
     assert results(tmp_path / "two").identical(results(tmp_path / "one"))
     assert (tmp_path / "two" / "claims.json").read_bytes() == (tmp_path / "one" / "claims.json").read_bytes()
 
