@@ -30,7 +30,7 @@ __all__ = ["PRESETS", "claims", "plot", "run"]
 PRESETS = {
     "smoke": dict(measure="rates", workloads="chains", rounds=1, scale=0.02, peers="none"),
     "default": {},
-    "paper": dict(rounds=10, curve=50, repeats=5),
+    "paper": dict(rounds=10, curve=50, repeats=10),
 }
 CURVE = 50  # checkpoints of the curve that is compared; a peer computes fewer of them (`curve`) and is scaled up
 CHAINS, DRAWS = 8, 500
@@ -90,7 +90,7 @@ def run(
     curve: Annotated[
         int, Doc("checkpoints of the curve that devinterp 1.3.2 computes, of 50; its time is scaled up")
     ] = 10,
-    repeats: Annotated[int, Doc("times that growth with runs, checkpoints, chains and draws is measured")] = 3,
+    repeats: Annotated[int, Doc("times that growth with runs, checkpoints, chains and draws is measured")] = 6,
 ) -> xr.Dataset:
     """Time both sides in turn, compare what they compute, and measure our own costs."""
     at_least(1, rounds=rounds, curve=curve, repeats=repeats)
