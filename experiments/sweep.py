@@ -54,7 +54,7 @@ def run(
     A variable for each leaf that `point` returns (`value`, or `params.W` where it is nested). The axis of points is
     `point`, or the axes of `product` if the grid is one; the others have the names `dims` gives, else `value_0`, ....
     A device takes `block` points at a time (by default what fits: `devices.block_size`), and `batch` points are saved
-    together: batch i is step i of the series `name`. Neither changes a number, nor does the number of devices.
+    together: batch i is step i of the series `name`. With the same block no number depends on the devices.
     """
     size, cut = length(grid), _layout(name, point, grid, block=block, batch=batch, across=across)
     program = _program(across, cut.block, point, grid)
