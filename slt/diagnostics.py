@@ -28,19 +28,10 @@ def rhat(trace: Float[Array, "chains draws"]) -> Scalar:
     return jnp.squeeze(blackjax.diagnostics.potential_scale_reduction(halves, chain_axis=0, sample_axis=1))
 
 
-def saturation(llc: "LLC", chance: float) -> float:
-    """(E[L] - L(w*))/(chance - L(w*)): how much of the way to an untrained model's loss the chains have gone.
-
-    Near 1 they have forgotten w*, and lambda-hat = nbeta (E[L] - L(w*)) is the loss with its sign turned.
-    """
-    return float((llc.mean_loss - llc.loss_at_centre) / (chance - llc.loss_at_centre))
-
-
-def verdict(llc: "LLC", *, chance: float | None = None, min_acceptance: float = 0.9) -> list[str]:
+def verdict(llc: "LLC", *, min_acceptance: float = 0.9) -> list[str]:
     """What is wrong with one estimate and what to change, in words; empty if nothing was found. Runs on the host.
 
-    `chance`, the loss of an untrained or constant model, makes saturation detectable. Below `min_acceptance` the step
-    is too large: 0.9 is for a sampler that never rejects, whose estimate is then off by a third on one coordinate of
+    Saturation is seen if the estimate was given the chance loss. Below `min_acceptance` the step is too large: 0.9 is for a sampler that never rejects, whose estimate is then off by a third on one coordinate of
     a quadratic (eps A = 1); one that rejects is exact at any step and only inefficient, give it 0.4.
     """
     trace = np.asarray(llc.trace)
@@ -72,7 +63,7 @@ def verdict(llc: "LLC", *, chance: float | None = None, min_acceptance: float = 
         )
     if llc.acceptance < min_acceptance:
         findings.append(f"step size too large: acceptance {float(llc.acceptance):.2f}; halve it")
-    if chance is not None and (ratio := saturation(llc, chance)) > MAX_SATURATION:
+    if (ratio := float(llc.saturation)) > MAX_SATURATION:
         findings.append(
             f"saturated: the chains are {ratio:.0%} of the way to the chance loss and forget w*; raise gamma or lower the step size"
         )

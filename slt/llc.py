@@ -1,13 +1,13 @@
 """The local learning coefficient, estimated by sampling near a point."""
 
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
+from slt.chains import run_chains
 from slt.diagnostics import ess, rhat
-from slt.samplers.base import Data, Info, Loss, Params, Sampler, localised, paired
+from slt.samplers.base import Data, Loss, Params, Sampler, localised, mean_loss, paired
 
 
 class LLC(NamedTuple):
@@ -17,6 +17,10 @@ class LLC(NamedTuple):
     ess: effective number of draws, of chains * draws.      rhat: split R-hat of the chains.
     acceptance: mean Metropolis acceptance probability of the steps (NaN on minibatches).
     loss_at_centre: L(w*) on the full data.      mean_loss: E[L] over the draws.
+    saturation: (E[L] - L(w*))/(chance - L(w*)); near 1 the chains have forgotten w*, and lambda-hat is the loss with
+    its sign turned (NaN where no chance loss was given).
+    baseline_noise: the share of the draws' variance that is their minibatches' own, nbeta^2 Var[l_i(w*)]/batch_size,
+    which the paired baseline takes away; 0 with that baseline and on full data, NaN for a loss that is a scalar.
     trace: nbeta (L - L(w*)), shape (chains, draws).
     """
 
@@ -27,6 +31,8 @@ class LLC(NamedTuple):
     acceptance: Scalar
     loss_at_centre: Scalar
     mean_loss: Scalar
+    saturation: Scalar
+    baseline_noise: Scalar
     trace: Float[Array, "chains draws"]
 
 
@@ -46,44 +52,43 @@ def estimate_llc(
     batch_size: int | None = None,
     baseline: Literal["full", "paired"] = "full",
     mask: PyTree | None = None,
+    chance: Float[Array, ""] | float | None = None,
 ) -> LLC:
     """lambda-hat(w*) = nbeta (E_w[L(w)] - L(w*)), the mean over chains started at w* = `params` and held near it.
 
     Lau et al. 2023 (arXiv 2308.12108), with the target of `localised`. Each chain takes `warmup` steps
     that are thrown away, then `draws * thin` of which every thin-th is kept. L(w*) is the loss on the full data, or
-    with baseline="paired" the one on each draw's own minibatch. Pure: `vmap` it over checkpoints for a curve.
+    with baseline="paired" the one on each draw's own minibatch. `chance` is the loss of an untrained or constant model:
+    with it the estimate says how far the chains went towards it. Pure: `vmap` it over checkpoints for a curve.
     """
-    for name, number, least in (("chains", chains, 1), ("warmup", warmup, 0), ("draws", draws, 4), ("thin", thin, 1)):
-        if number < least:
-            raise ValueError(f"got {name}={number}: write {name}={least} or more")
     if baseline not in ("full", "paired"):
         raise ValueError(f'got baseline={baseline!r}: write "full" or "paired"')
 
     potential = localised(loss, data, params, nbeta=nbeta, gamma=gamma, batch_size=batch_size, mask=mask)
-    loss_at_centre = jnp.mean(loss(params, data))
+    loss_at_centre = mean_loss(loss, params, data)
     if baseline == "paired":
         potential = paired(potential, params, loss_at_centre)
+    run = run_chains(key, sampler, potential, params, chains=chains, warmup=warmup, draws=draws, thin=thin)
 
-    def chain(key: Key[Array, ""]) -> tuple[Float[Array, " draws"], Scalar]:
-        key_init, key_steps = jax.random.split(key)
-        state = sampler.init(key_init, params, potential)
-
-        def step(state: Any, t: Array) -> tuple[Any, Info]:
-            return sampler.step(jax.random.fold_in(key_steps, t), state, potential)
-
-        _, info = jax.lax.scan(step, state, jnp.arange(warmup + draws * thin))
-        return info.loss[warmup::thin], jnp.mean(info.acceptance[warmup:])
-
-    losses, acceptance = jax.vmap(chain)(jax.random.split(key, chains))
-    trace = nbeta * (losses - loss_at_centre)
+    trace = nbeta * (run.loss - loss_at_centre)
     effective = ess(trace)
+    rise = jnp.mean(run.loss) - loss_at_centre
+    noisy = batch_size is not None and baseline == "full"
+    noise = nbeta**2 * _example_variance(loss, params, data) / batch_size if noisy else 0.0
     return LLC(
         value=jnp.mean(trace),
         stderr=jnp.std(trace, ddof=1) / jnp.sqrt(effective),
         ess=effective,
         rhat=rhat(trace),
-        acceptance=jnp.mean(acceptance),
+        acceptance=jnp.mean(run.acceptance),
         loss_at_centre=loss_at_centre,
-        mean_loss=jnp.mean(losses),
+        mean_loss=jnp.mean(run.loss),
+        saturation=jnp.full((), jnp.nan) if chance is None else rise / (chance - loss_at_centre),
+        baseline_noise=noise / jnp.var(trace),
         trace=trace,
     )
+
+
+def _example_variance(loss: Loss, params: Params, data: Data) -> Scalar:
+    each = loss(params, data)
+    return jnp.var(each) if jnp.ndim(each) else jnp.full((), jnp.nan)

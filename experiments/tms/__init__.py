@@ -39,6 +39,7 @@ BLOCK = 16  # estimates at a time on a device: their chains fit a core's cache, 
 Keys = Callable[[Any, Literal["data", "start", "train", "chains"]], Key[Array, ""]]  # of a seed, for a purpose
 MODEL, TASK = Autoencoder(FEATURES, HIDDEN), one_sparse(FEATURES)
 LOSS = objective(MODEL, TASK)
+CHANCE = 1 / 3 - 1 / (4 * FEATURES)  # loss of the best constant prediction
 
 PRESETS = {
     "smoke": dict(seeds=2, epochs=240, watch=8, horizon=300, read=60, patience=2, chains=2, warmup=10, draws=20),
@@ -170,6 +171,7 @@ def _estimator(
             chains=chains,
             warmup=warmup,
             draws=draws,
+            chance=CHANCE,
         )
 
     return point
@@ -228,11 +230,8 @@ _LLC_UNITS = {
 
 
 def _findings(llc: LLC, shape: tuple[int, int]) -> np.ndarray:
-    """The kinds of trouble `verdict` finds with each estimate; chance is the loss of the best constant prediction."""
-    chance = 1 / 3 - 1 / (4 * FEATURES)
-    kinds = [
-        ", ".join(line.split(":")[0] for line in verdict(LLC(*one), chance=chance)) for one in zip(*llc, strict=True)
-    ]
+    """The kinds of trouble `verdict` finds with each estimate."""
+    kinds = [", ".join(line.split(":")[0] for line in verdict(LLC(*one))) for one in zip(*llc, strict=True)]
     return np.array(kinds, dtype=str).reshape(shape)
 
 

@@ -43,7 +43,11 @@ class Info(NamedTuple):
 
 
 class Sampler(NamedTuple):
-    """init: (key, params, potential) -> state; step: (key, state, potential) -> (state, Info)."""
+    """init: (key, params, potential) -> state; step: (key, state, potential) -> (state, Info).
+
+    A state is a NamedTuple with a field `params`, the position: in float32 where the parameters have fewer bits, since
+    steps would be rounded away (see `start`).
+    """
 
     init: Callable[[Key[Array, ""], Params, Potential], Any]
     step: Callable[[Key[Array, ""], Any, Potential], tuple[Any, Info]]
@@ -63,6 +67,7 @@ def localised(
 
     Lau et al. 2023 (arXiv 2308.12108). L is the mean loss on `data`, or with `batch_size` the one on a
     minibatch drawn with replacement. Coordinates where `mask` is False stay at `centre`, in drift and in noise.
+    The loss is computed in the types of `centre`, the distance in those of the position.
     """
     size = len(jax.tree.leaves(data)[0])
     if batch_size is not None and not 1 <= batch_size <= size:
@@ -77,11 +82,17 @@ def localised(
             batch = jax.tree.map(lambda leaf: leaf[index], data)
         if mask is not None:
             params = select(mask, params, jax.lax.stop_gradient(params))
-        L = jnp.mean(loss(params, batch))
+        L = mean_loss(loss, jax.tree.map(lambda w, c: jnp.asarray(w, jnp.result_type(c)), params, centre), batch)
         distance = optax.tree.norm(optax.tree.sub(params, centre), squared=True)
         return nbeta * L + gamma / 2 * distance, L
 
     return Potential(value, exact=batch_size is None, mask=mask)
+
+
+def mean_loss(loss: Loss, params: Params, data: Data) -> Scalar:
+    """The empirical loss L_n: the mean of whatever `loss` returns, taken in float32 or wider."""
+    each = loss(params, data)
+    return jnp.mean(each, dtype=jnp.promote_types(jnp.result_type(each), jnp.float32))
 
 
 def paired(potential: Potential, centre: Params, loss_at_centre: Scalar) -> Potential:
@@ -111,6 +122,12 @@ def evaluate(key: Key[Array, ""], params: Params, potential: Potential) -> Point
     """The potential and its gradient at `params`."""
     (energy, loss), grad = jax.value_and_grad(potential.value, argnums=1, has_aux=True)(key, params)
     return Point(params, energy, loss, grad)
+
+
+def start(key: Key[Array, ""], params: Params, potential: Potential) -> Point:
+    """The first point of a chain, in float32 or wider: a step of 1e-3 on a bfloat16 weight of 1 would be lost."""
+    master = lambda w: jnp.asarray(w, jnp.promote_types(jnp.result_type(w), jnp.float32))
+    return evaluate(key, jax.tree.map(master, params), potential)
 
 
 def select(mask: PyTree, where_true: Params, where_false: Params) -> Params:

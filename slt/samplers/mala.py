@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from slt.samplers.base import Info, Params, Point, Potential, Sampler, acceptance, evaluate, langevin
+from slt.samplers.base import Info, Params, Point, Potential, Sampler, acceptance, evaluate, langevin, start
 
 
 def mala(step_size: Float[Array, ""] | float) -> Sampler:
@@ -16,7 +16,7 @@ def mala(step_size: Float[Array, ""] | float) -> Sampler:
                 "mala needs an exact potential, and this one draws minibatches: leave batch_size out to use all the data, "
                 "or take a stochastic sampler, sgld(step_size)"
             )
-        return evaluate(key, params, potential)
+        return start(key, params, potential)
 
     def step(key: Key[Array, ""], state: Point, potential: Potential) -> tuple[Point, Info]:
         key_noise, key_batch, key_accept = jax.random.split(key, 3)

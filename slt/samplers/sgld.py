@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from slt.samplers.base import Info, Params, Point, Potential, Sampler, acceptance, evaluate, langevin
+from slt.samplers.base import Info, Params, Point, Potential, Sampler, acceptance, evaluate, langevin, start
 
 
 def sgld(step_size: Float[Array, ""] | float) -> Sampler:
@@ -15,7 +15,7 @@ def sgld(step_size: Float[Array, ""] | float) -> Sampler:
     """
 
     def init(key: Key[Array, ""], params: Params, potential: Potential) -> Point:
-        return evaluate(key, params, potential)
+        return start(key, params, potential)
 
     def step(key: Key[Array, ""], state: Point, potential: Potential) -> tuple[Point, Info]:
         key_noise, key_batch = jax.random.split(key)

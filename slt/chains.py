@@ -1,0 +1,125 @@
+"""Chains: a sampler run from one point many times, and statistics of its draws that are accumulated as it goes."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, Scalar
+
+from slt.samplers.base import Params, Potential, Sampler
+
+
+class Fold(NamedTuple):
+    """An online statistic of the draws, as two pure functions; what it needs does not grow with their number.
+
+    init: (params) -> carry, where only shapes are read of `params`. update: (carry, params) -> carry, at each draw.
+    """
+
+    init: Callable[[Params], Any]
+    update: Callable[[Any, Params], Any]
+
+
+NOTHING = Fold(lambda params: (), lambda carry, params: carry)
+
+
+class Chains(NamedTuple):
+    """What chains leave behind, with a leading axis of chains.
+
+    loss: the recorded loss of each draw.  acceptance: mean over all steps after the warm-up (NaN on minibatches).
+    folded: the carry of the fold after the last draw, a leading axis of chains on every leaf.
+    """
+
+    loss: Float[Array, "chains draws"]
+    acceptance: Float[Array, " chains"]
+    folded: Any
+
+
+def run_chains(
+    key: Key[Array, ""],
+    sampler: Sampler,
+    potential: Potential,
+    params: Params,
+    *,
+    chains: int,
+    warmup: int,
+    draws: int,
+    thin: int = 1,
+    fold: Fold = NOTHING,
+) -> Chains:
+    """`chains` chains from `params`: `warmup` steps thrown away, then `draws * thin`, of which every thin-th is kept.
+
+    A draw is the position a kept step started from: its loss is recorded there, and `fold` sees the parameters there.
+    """
+    for name, number, least in (("chains", chains, 1), ("warmup", warmup, 0), ("draws", draws, 4), ("thin", thin, 1)):
+        if number < least:
+            raise ValueError(f"got {name}={number}: write {name}={least} or more")
+
+    def chain(key: Key[Array, ""]) -> Chains:
+        key_init, key_steps = jax.random.split(key)
+        step = lambda t, state: sampler.step(jax.random.fold_in(key_steps, t), state, potential)
+
+        def draw(carry: tuple[Any, Any], i: Array) -> tuple[tuple[Any, Any], tuple[Scalar, Scalar]]:
+            state, folded = carry
+            folded, t = fold.update(folded, state.params), warmup + i * thin
+            state, info = step(t, state)
+            skip = lambda j, at: (lambda to: (to[0], at[1] + to[1].acceptance))(step(t + j, at[0]))
+            state, accepted = jax.lax.fori_loop(1, thin, skip, (state, info.acceptance))
+            return (state, folded), (info.loss, accepted / thin)
+
+        state = sampler.init(key_init, params, potential)
+        state = jax.lax.fori_loop(0, warmup, lambda t, state: step(t, state)[0], state)
+        (_, folded), (loss, acceptance) = jax.lax.scan(draw, (state, fold.init(params)), jnp.arange(draws))
+        return Chains(loss, jnp.mean(acceptance), folded)
+
+    return jax.vmap(chain)(jax.random.split(key, chains))
+
+
+class Covariance(NamedTuple):
+    """Of two vectors over the draws: means, variances and the matrix Cov(f_i, g_j), each over `count` draws."""
+
+    count: Scalar
+    mean_f: Float[Array, "... p"]
+    mean_g: Float[Array, "... q"]
+    covariance: Float[Array, "... p q"]
+
+
+def covariance(f: Callable[[Params], Array], g: Callable[[Params], Array] | None = None) -> Fold:
+    """The online covariance of f(w): (p,) and g(w): (q,) over the draws (Welford 1962); g = f if it is not given.
+
+    The carry holds sums of products about the running means, not yet divided: `pooled` makes a `Covariance` of them.
+    """
+
+    def both(params: Params) -> tuple[Array, Array]:
+        value = jnp.atleast_1d(f(params))
+        return value, value if g is None else jnp.atleast_1d(g(params))
+
+    def init(params: Params) -> Covariance:
+        a, b = jax.eval_shape(both, params)
+        dtype = jnp.promote_types(a.dtype, jnp.float32)
+        zeros = lambda *shape: jnp.zeros(shape, dtype)
+        return Covariance(zeros(), zeros(a.size), zeros(b.size), zeros(a.size, b.size))
+
+    def update(carry: Covariance, params: Params) -> Covariance:
+        a, b = both(params)
+        n = carry.count + 1
+        mean_f = carry.mean_f + (a - carry.mean_f) / n
+        mean_g = carry.mean_g + (b - carry.mean_g) / n
+        moment = carry.covariance + jnp.outer(a - carry.mean_f, b - mean_g)
+        return Covariance(n, mean_f, mean_g, moment)
+
+    return Fold(init, update)
+
+
+def pooled(each: Covariance) -> Covariance:
+    """The covariance over the draws of all chains, from one carry a chain (leading axis): Chan et al. 1979."""
+    count = jnp.sum(each.count)
+    mean = lambda leaf: jnp.sum(each.count[:, None] * leaf, axis=0) / count
+    mean_f, mean_g = mean(each.mean_f), mean(each.mean_g)
+    apart = jnp.einsum("c,cp,cq->pq", each.count, each.mean_f - mean_f[None], each.mean_g - mean_g[None])
+    return Covariance(count, mean_f, mean_g, (jnp.sum(each.covariance, axis=0) + apart) / (count - 1))
+
+
+def per_chain(each: Covariance) -> Covariance:
+    """The covariance within each chain: their spread tells how well the pooled one is known."""
+    return each._replace(covariance=each.covariance / (each.count[:, None, None] - 1))
