@@ -9,8 +9,9 @@ demo: .venv/installed
 	$(BIN)/python -m experiments tms
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
+# one after another: some of them measure time
 slow: .venv/installed-dev
 	$(BIN)/python -m pytest -m slow
 

@@ -192,14 +192,10 @@ def computed_by(place: Path, process: int) -> list[str]:
     return (place / f"computed-{process}").read_text().split()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("begun_by", "dies", "ended_by"),
-    [
-        (2, (1, 5), 2),
-        pytest.param(2, (0, 8), 2, marks=pytest.mark.slow),
-        pytest.param(2, (1, 2), 1, marks=pytest.mark.slow),
-        pytest.param(1, (0, 6), 2, marks=pytest.mark.slow),
-    ],
+    [(2, (1, 5), 2), (2, (0, 8), 2), (2, (1, 2), 1), (1, (0, 6), 2)],
 )
 def test_a_run_whose_process_is_killed_goes_on_with_any_number(begun_by, dies, ended_by, one_process, tmp_path):
     place = tmp_path / "run"

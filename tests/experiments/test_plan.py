@@ -72,6 +72,7 @@ def test_a_plan_has_every_sweep_with_its_points(tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_a_plan_is_printed(capsys):
     assert main(["plan", "tms", "--preset", "smoke", "--devices", "8", "--tflops", "60"]) == 0
     printed = " ".join(capsys.readouterr().out.split())

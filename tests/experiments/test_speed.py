@@ -44,6 +44,7 @@ def test_a_peer_answers_line_by_line_and_its_failures_are_named(fake):
         fake.ask(do="die")
 
 
+@pytest.mark.slow
 def test_peers_that_are_missing_are_named_with_what_installs_them(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     with pytest.warns(UserWarning, match=r"not installed .* `make peers` installs it"):
