@@ -86,12 +86,13 @@ def main(argv: list[str]) -> int:
 
 
 def _list(console: Console) -> None:
-    table = Table(title="python -m experiments [plan] NAME [--flags] [--preset smoke|default|paper] [--out DIR]")
+    table = Table(
+        title=escape("python -m experiments [plan] NAME [--flags] [--preset smoke|default|paper] [--out DIR]")
+    )
     for column in ("name", "question", "cost"):
         table.add_column(column)
-    with console.status("importing"):
-        for name, cost in EXPERIMENTS.items():
-            table.add_row(name, question(find(name)), cost)
+    for name, cost in EXPERIMENTS.items():
+        table.add_row(name, question(name), cost)
     console.print(table)
 
 
@@ -130,7 +131,7 @@ def _parse(module: ModuleType, name: str, argv: list[str]) -> tuple[dict[str, An
     if chosen not in presets:
         raise ValueError(f"unknown preset {chosen!r} of {name}: write --preset with one of {', '.join(presets)}")
     settings = _settings(functools.partial(module.run, **presets[chosen]), chosen)
-    parsed = tyro.cli(settings, args=argv, prog=f"python -m experiments {name}", description=question(module))
+    parsed = tyro.cli(settings, args=argv, prog=f"python -m experiments {name}", description=question(name))
     arguments = dataclasses.asdict(parsed)
     how = {key: arguments.pop(key) for key, _, _ in HOW}
     return arguments, how | {"memory": how["memory"] and _bytes(how["memory"])}
@@ -221,7 +222,7 @@ def _run(
         store.describe(directory, {"experiment": name, "arguments": arguments}, **_circumstances())
         if first:
             hosts.wait("described")
-        say.print(f"[bold]{name}[/]: {question(module)}\nrun directory {directory}")
+        say.print(f"[bold]{name}[/]: {question(name)}\nrun directory {directory}")
         with recording(directory, say, memory=how["memory"]), preemptible(), _unused_removed(directory, first):
             results = module.run(**arguments)
         claims = module.claims(results)

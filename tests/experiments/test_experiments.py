@@ -24,7 +24,7 @@ def smoke(request):
 
 @ALL
 def test_the_first_line_is_the_question(name):
-    assert question(find(name)).endswith("?")
+    assert question(name).endswith("?")
 
 
 @ALL
