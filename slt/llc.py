@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
-from slt.chains import run_chains
+from slt.chains import Chains, run_chains
 from slt.diagnostics import ess, rhat
 from slt.samplers.base import Data, Loss, Params, Sampler, localised, mean_loss, paired
 
@@ -70,11 +70,24 @@ def estimate_llc(
         potential = paired(potential, params, loss_at_centre)
     run = run_chains(key, sampler, potential, params, chains=chains, warmup=warmup, draws=draws, thin=thin)
 
+    noise = 0.0
+    if batch_size is not None and baseline == "full":
+        noise = _example_variance(loss, params, data) / batch_size
+    return summary(run, nbeta=nbeta, loss_at_centre=loss_at_centre, chance=chance, noise=noise)
+
+
+def summary(
+    run: Chains,
+    *,
+    nbeta: Float[Array, ""] | float,
+    loss_at_centre: Scalar,
+    chance: Float[Array, ""] | float | None = None,
+    noise: Float[Array, ""] | float = 0.0,
+) -> LLC:
+    """The estimate that chains make; `noise` is the variance that a minibatch puts on each recorded loss."""
     trace = nbeta * (run.loss - loss_at_centre)
     effective = ess(trace)
     rise = jnp.mean(run.loss) - loss_at_centre
-    noisy = batch_size is not None and baseline == "full"
-    noise = nbeta**2 * _example_variance(loss, params, data) / batch_size if noisy else 0.0
     return LLC(
         value=jnp.mean(trace),
         stderr=jnp.std(trace, ddof=1) / jnp.sqrt(effective),
@@ -84,7 +97,7 @@ def estimate_llc(
         loss_at_centre=loss_at_centre,
         mean_loss=jnp.mean(run.loss),
         saturation=jnp.full((), jnp.nan) if chance is None else rise / (chance - loss_at_centre),
-        baseline_noise=noise / jnp.var(trace),
+        baseline_noise=nbeta**2 * noise / jnp.var(trace),
         trace=trace,
     )
 

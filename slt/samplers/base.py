@@ -23,19 +23,20 @@ class Potential(NamedTuple):
     """value: (key, params) -> (U, L); an inexact one draws its own minibatch from the key, an exact one ignores it.
 
     mask: a pytree of booleans like the parameters (or a prefix of it); False is a frozen coordinate. None: all are
-    free.
+    free.  tempered: (params, grad L) -> grad U, for samplers that need both gradients: they cost one.
     """
 
     value: PotentialFn
     exact: bool
     mask: PyTree[Bool[Array, "..."]] | None = None
+    tempered: Callable[[Params, Params], Params] | None = None
 
 
 class Info(NamedTuple):
     """What a step tells: the loss where it started, and the Metropolis acceptance probability of its proposal.
 
     An unadjusted sampler reports the probability with which its step would have been accepted; NaN where U is
-    inexact.
+    inexact, or where the step is not the proposal of any such test (a velocity with friction).
     """
 
     loss: Scalar
@@ -46,11 +47,12 @@ class Sampler(NamedTuple):
     """init: (key, params, potential) -> state; step: (key, state, potential) -> (state, Info).
 
     A state is a NamedTuple with a field `params`, the position: in float32 where the parameters have fewer bits, since
-    steps would be rounded away (see `start`).
+    steps would be rounded away (see `start`). adjusted: whether it rejects, and so has no bias from its step size.
     """
 
     init: Callable[[Key[Array, ""], Params, Potential], Any]
     step: Callable[[Key[Array, ""], Any, Potential], tuple[Any, Info]]
+    adjusted: bool = False
 
 
 def localised(
@@ -86,7 +88,13 @@ def localised(
         distance = optax.tree.norm(optax.tree.sub(params, centre), squared=True)
         return nbeta * L + gamma / 2 * distance, L
 
-    return Potential(value, exact=batch_size is None, mask=mask)
+    def tempered(params: Params, loss_grad: Params) -> Params:
+        pull = optax.tree.sub(params, centre)
+        if mask is not None:
+            pull = select(mask, pull, optax.tree.zeros_like(pull))
+        return jax.tree.map(lambda g, p: nbeta * g + gamma * p, loss_grad, pull)
+
+    return Potential(value, exact=batch_size is None, mask=mask, tempered=tempered)
 
 
 def mean_loss(loss: Loss, params: Params, data: Data) -> Scalar:
@@ -124,10 +132,14 @@ def evaluate(key: Key[Array, ""], params: Params, potential: Potential) -> Point
     return Point(params, energy, loss, grad)
 
 
+def promoted(params: Params) -> Params:
+    """The parameters in float32 or wider: a step of 1e-3 on a bfloat16 weight of 1 would be lost."""
+    return jax.tree.map(lambda w: jnp.asarray(w, jnp.promote_types(jnp.result_type(w), jnp.float32)), params)
+
+
 def start(key: Key[Array, ""], params: Params, potential: Potential) -> Point:
-    """The first point of a chain, in float32 or wider: a step of 1e-3 on a bfloat16 weight of 1 would be lost."""
-    master = lambda w: jnp.asarray(w, jnp.promote_types(jnp.result_type(w), jnp.float32))
-    return evaluate(key, jax.tree.map(master, params), potential)
+    """The first point of a chain, on the master copy of its parameters (`promoted`)."""
+    return evaluate(key, promoted(params), potential)
 
 
 def select(mask: PyTree, where_true: Params, where_false: Params) -> Params:

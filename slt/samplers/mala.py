@@ -26,4 +26,4 @@ def mala(step_size: Float[Array, ""] | float) -> Sampler:
         moved = jax.tree.map(lambda a, b: jnp.where(accept, a, b), proposal, state)
         return moved, Info(state.loss, probability)
 
-    return Sampler(init, step)
+    return Sampler(init, step, adjusted=True)

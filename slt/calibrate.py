@@ -1,0 +1,298 @@
+"""One setting of a sampler for a whole trajectory of checkpoints, from short runs, and why it was chosen."""
+
+from collections.abc import Callable, Sequence
+from math import ceil, isfinite, log
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Key, PyTree, Scalar
+from scipy.stats import norm
+
+from slt.chains import Fold, run_chains
+from slt.diagnostics import MIN_EFFECTIVE_PER_CHAIN, verdict
+from slt.llc import LLC, summary
+from slt.samplers.base import Data, Loss, Params, Sampler, localised, mean_loss, paired, select
+from slt.samplers.sgld import sgld
+
+LADDER = tuple(10 ** (i / 2 - 2) for i in range(13))  # gamma, in units of nbeta times the largest curvature
+ACCEPTANCE = 0.57, 0.7  # of a sampler that rejects: its best lies between (Roberts and Rosenthal 1998)
+MAX_KEPT = 2000  # draws a chain; longer chains are thinned
+LAST = Fold(lambda params: params, lambda _, params: params)
+
+
+class Calibration(NamedTuple):
+    """A setting of `estimate_llc`, with a sentence on each choice.
+
+    `estimate_llc(key, loss, params, data, sampler(c.step_size), **c.settings)` is the estimate it was made for.
+    """
+
+    step_size: float
+    gamma: float
+    nbeta: float
+    chains: int
+    warmup: int
+    draws: int
+    thin: int
+    batch_size: int | None
+    baseline: Literal["full", "paired"]
+    reasons: list[str]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All but the step size, as keyword arguments."""
+        return {name: value for name, value in self._asdict().items() if name not in ("step_size", "reasons")}
+
+
+def default_nbeta(n: int) -> float:
+    """n/log n, n the size of the data set (Watanabe 2013: the inverse temperature 1/log n of the WBIC).
+
+    devinterp's function of this name, 1.x and 2.x, puts the size of the minibatch in the place of n: its estimates are
+    at another temperature.
+    """
+    if n < 2:
+        raise ValueError(f"got n={n}: n/log n needs two examples or more")
+    return n / log(n)
+
+
+class Probe(NamedTuple):
+    """What short chains tell, with a leading axis of checkpoints.
+
+    curvature: the largest Hessian eigenvalue of L where the chains ended, the largest of them.
+    gradient_noise: E|g_B - g|^2, the same.
+    """
+
+    llc: LLC
+    curvature: Float[Array, " checkpoints"]
+    gradient_noise: Float[Array, " checkpoints"]
+
+
+def calibrate(
+    key: Key[Array, ""],
+    loss: Loss,
+    checkpoints: Params,
+    data: Data,
+    *,
+    nbeta: float,
+    chance: float | None = None,
+    sampler: Callable[[Any], Sampler] = sgld,
+    chains: int = 4,
+    batch_size: int | None = None,
+    mask: PyTree | None = None,
+    gammas: Sequence[float] | None = None,
+    bias: float = 0.05,
+    relative_stderr: float = 0.05,
+    probe: int = 1000,
+    max_steps: int = 20_000,
+    block: int = 4,
+) -> Calibration:
+    """One setting for all of `checkpoints`, whose leaves have a leading axis, with the reasons for it. On the host.
+
+    The step size is the largest whose estimate is at most `bias` too large, or for a sampler that rejects, the one
+    with its best acceptance. gamma is the least of `gammas` (default: .01 to 10^4 times nbeta times the curvature) at
+    which no checkpoint's chains are negative, escape, or saturate towards `chance`. The length is what
+    `relative_stderr` takes, at most `max_steps`. A run of that setting is then judged by `verdict` and the setting
+    changed up to four times. `probe` is the length of the short runs, `block` how many checkpoints run side by side.
+    """
+    run = _runner(loss, data, sampler, chance=chance, chains=chains, batch_size=batch_size, mask=mask, block=block)
+    start = float(jnp.max(jax.jit(_everywhere(loss, data, mask, block))(key, checkpoints)))
+    adjusted = sampler(1.0).adjusted
+    ladder = list(gammas) if gammas is not None else [nbeta * start * r if start > 0 else 100 * r for r in LADDER]
+
+    def attempt(gamma: float) -> tuple[float, Probe]:
+        at = lambda step: run(key, checkpoints, step, gamma, nbeta, probe // 2, probe // 2, 1)
+        return _step_size(at, start, gamma, nbeta=nbeta, bias=bias, adjusted=adjusted)
+
+    tried = []
+    for gamma in ladder:
+        step_size, found = attempt(gamma)
+        tried.append((gamma, step_size, found, _trouble(found.llc, nbeta)))
+        if not tried[-1][3]:
+            break
+    gamma, step_size, found, _ = min(tried, key=lambda t: _badness(*t[2:]))
+    warmup, draws, thin = _lengths(found.llc, relative_stderr, max_steps)
+    reasons = [
+        f"nbeta {nbeta:.4g}: as given",
+        _why_gamma(gamma, tried, nbeta, start),
+        _why_step(step_size, found, gamma, nbeta, start, bias, adjusted),
+        _why_length(found.llc, warmup, draws, thin, relative_stderr, max_steps),
+    ]
+    return Calibration(
+        step_size, gamma, nbeta, chains, warmup, draws, thin, batch_size, "paired" if batch_size else "full", reasons
+    )
+
+
+def _runner(
+    loss: Loss,
+    data: Data,
+    sampler: Callable[[Any], Sampler],
+    *,
+    chance: float | None,
+    chains: int,
+    batch_size: int | None,
+    mask: PyTree | None,
+    block: int,
+) -> Callable[..., Probe]:
+    """(key, checkpoints, step_size, gamma, nbeta, warmup, draws, thin) -> Probe, compiled once for each length."""
+
+    def point(
+        key: Key[Array, ""], params: Params, step_size: Scalar, gamma: Scalar, nbeta: Scalar, *length: int
+    ) -> Probe:
+        potential = localised(loss, data, params, nbeta=nbeta, gamma=gamma, batch_size=batch_size, mask=mask)
+        at_centre = mean_loss(loss, params, data)
+        potential = paired(potential, params, at_centre) if batch_size else potential
+        key_run, key_curvature, key_noise = jax.random.split(key, 3)
+        warmup, draws, thin = length
+        kinds = dict(chains=chains, warmup=warmup, draws=draws, thin=thin)
+        ran = run_chains(key_run, sampler(step_size), potential, params, **kinds, fold=LAST)
+        curvature = jax.vmap(lambda w: _top_curvature(key_curvature, loss, w, data, mask))(ran.folded)
+        noise = jax.vmap(lambda w: _gradient_noise(key_noise, loss, w, data, batch_size))(ran.folded)
+        llc = summary(ran, nbeta=nbeta, loss_at_centre=at_centre, chance=chance)
+        return Probe(llc, jnp.max(curvature), jnp.max(noise))
+
+    def run(key: Key[Array, ""], checkpoints: Params, step_size: float, gamma: float, nbeta: float, *length: int):
+        one = lambda params: point(key, params, step_size, gamma, nbeta, *length)  # type: ignore[arg-type]
+        return jax.lax.map(one, checkpoints, batch_size=block)
+
+    compiled = jax.jit(run, static_argnums=(5, 6, 7))
+    return lambda *arguments: jax.tree.map(np.asarray, compiled(*arguments))
+
+
+def _everywhere(loss: Loss, data: Data, mask: PyTree | None, block: int) -> Callable:
+    one = lambda key, params: _top_curvature(key, loss, params, data, mask)
+    return lambda key, checkpoints: jax.lax.map(lambda params: one(key, params), checkpoints, batch_size=block)
+
+
+def _top_curvature(key: Key[Array, ""], loss: Loss, params: Params, data: Data, mask: PyTree | None) -> Scalar:
+    """The Hessian eigenvalue of L of largest size, by 20 power iterations on at most 1000 examples."""
+    key_data, key_start = jax.random.split(key)
+    data = _sample(key_data, data, 1000)
+    gradient = jax.grad(lambda w: mean_loss(loss, w, data))
+    zeros = optax.tree.zeros_like(params)
+    free = lambda v: v if mask is None else select(mask, v, zeros)
+
+    def iterate(v: Params, _: None) -> tuple[Params, Scalar]:
+        v = optax.tree.scale(1 / jnp.maximum(optax.tree.norm(v), 1e-30), v)
+        Hv = free(jax.jvp(gradient, (params,), (v,))[1])
+        return Hv, optax.tree.norm(Hv)
+
+    v = free(optax.tree.random_like(key_start, params, jax.random.normal))
+    return jax.lax.scan(iterate, v, length=20)[1][-1]
+
+
+def _gradient_noise(key: Key[Array, ""], loss: Loss, params: Params, data: Data, batch_size: int | None) -> Scalar:
+    """E|g_B - g|^2 of the gradient on a minibatch, from sixteen of them; 0 on all the data."""
+    if batch_size is None:
+        return jnp.zeros(())
+    gradient = lambda key: jax.grad(lambda w: mean_loss(loss, w, _sample(key, data, batch_size)))(params)
+    each = jax.vmap(gradient)(jax.random.split(key, 16))
+    return sum((jnp.sum(jnp.var(leaf, axis=0, ddof=1)) for leaf in jax.tree.leaves(each)), start=jnp.zeros(()))
+
+
+def _sample(key: Key[Array, ""], data: Data, size: int) -> Data:
+    n = len(jax.tree.leaves(data)[0])
+    if size >= n:
+        return data
+    index = jax.random.randint(key, (size,), 0, n)
+    return jax.tree.map(lambda leaf: leaf[index], data)
+
+
+def _step_size(
+    run: Callable[[float], Probe], curvature: float, gamma: float, *, nbeta: float, bias: float, adjusted: bool
+) -> tuple[float, Probe]:
+    """The step size at this gamma, and what chains with it tell; each run corrects the last one's step."""
+    limit = 4 * bias / (1 + bias) if not adjusted else 1.0
+    step = limit / (nbeta * curvature + gamma)
+    for _ in range(5):
+        found = run(step)
+        better = _better_step(found, step, curvature, gamma, nbeta, bias, adjusted)
+        acceptance = float(found.llc.acceptance.min())
+        if (ACCEPTANCE[0] <= acceptance <= ACCEPTANCE[1]) if adjusted else (better > 0.8 * step):
+            break
+        step = better if adjusted else min(step, better)
+    return step, found
+
+
+def _better_step(
+    found: Probe, step: float, curvature: float, gamma: float, nbeta: float, bias: float, adjusted: bool
+) -> float:
+    """What the last run's step should have been."""
+    if not np.isfinite(found.llc.trace).all():
+        return step / 10
+    if adjusted:
+        return step * (_roughness(0.63) / _roughness(float(found.llc.acceptance.min()))) ** (2 / 3)
+    noisy = found.gradient_noise.max() > 0
+    share = bias / 2 if noisy else bias
+    stable = 4 * share / (1 + share) / (nbeta * max(curvature, found.curvature.max()) + gamma)
+    if not noisy:
+        return float(stable)
+    quiet = 8 * share * np.maximum(found.llc.value, 0.1) / (nbeta**2 * found.gradient_noise)
+    return float(min(stable, quiet.min()))
+
+
+def _roughness(acceptance: float) -> float:
+    """s of the mean acceptance 2 Phi(-s/2) of a Langevin proposal; s^2 = sum_i (eps A_i)^3/16 on a quadratic."""
+    return -2 * float(norm.ppf(np.clip(acceptance, 0.01, 0.999) / 2))
+
+
+def _rows(llc: LLC) -> list[LLC]:
+    return [LLC(*row) for row in zip(*llc, strict=True)]
+
+
+def _trouble(llc: LLC, nbeta: float) -> list[str]:
+    """What a larger gamma may cure: the kind, and how many checkpoints have it."""
+    kinds = [line.split(":")[0] for row in _rows(llc) for line in verdict(row)]
+    cured = ("diverged", "negative", "escaped", "saturated")
+    trouble = [f"{kind} at {kinds.count(kind)} of {len(llc.value)} checkpoints" for kind in cured if kind in kinds]
+    spread = lambda x: float(np.ptp(x))
+    if len(llc.value) > 2 and spread(llc.mean_loss) < 0.1 * spread(llc.loss_at_centre):
+        trouble.append("saturated: E[L] is the same at all checkpoints")
+    return trouble
+
+
+def _badness(found: Probe, trouble: list[str]) -> tuple[int, float]:
+    counts = [int(line.split(" at ")[1].split()[0]) if " at " in line else len(found.llc.value) for line in trouble]
+    saturation = found.llc.saturation
+    return sum(counts), round(float(np.nanmax(saturation)), 1) if np.isfinite(saturation).any() else 0.0
+
+
+def _lengths(llc: LLC, relative_stderr: float, max_steps: int) -> tuple[int, int, int]:
+    """Warm-up, draws and thinning, from the autocorrelation time and the spread of the traces."""
+    chains, size = llc.trace.shape[1], llc.trace[0].size
+    time = size / llc.ess
+    scale = np.maximum(llc.value, 0.1 * np.max(llc.value))
+    spread = llc.trace.reshape(len(scale), -1).std(axis=1)
+    wanted = np.maximum((spread / (relative_stderr * scale)) ** 2 / chains, 2 * MIN_EFFECTIVE_PER_CHAIN)
+    steps = np.nanmax(np.where(scale > 0, wanted, 2 * MIN_EFFECTIVE_PER_CHAIN) * time)
+    steps = int(min(max(steps if isfinite(steps) else max_steps, 100), max_steps))
+    warmup = np.nanmax(5 * time)
+    warmup = int(min(max(warmup if isfinite(warmup) else max_steps, 50), max_steps))
+    thin = ceil(steps / MAX_KEPT)
+    return warmup, ceil(steps / thin), thin
+
+
+def _why_gamma(gamma: float, tried: list[tuple], nbeta: float, curvature: float) -> str:
+    below = [f"at {g:.3g} {'; '.join(trouble)}" for g, _, _, trouble in tried if trouble and g < gamma]
+    own = next(trouble for g, _, _, trouble in tried if g == gamma)
+    text = f"gamma {gamma:.3g}: " + (
+        "the least bad of those tried" if own else "the least at which chains neither escape nor saturate"
+    )
+    scale = f"; nbeta times the largest curvature is {nbeta * curvature:.3g}"
+    return text + scale + (f"; {below[-1]}" if below else "") + (f"; it still has {'; '.join(own)}" if own else "")
+
+
+def _why_step(
+    step: float, found: Probe, gamma: float, nbeta: float, curvature: float, bias: float, adjusted: bool
+) -> str:
+    if adjusted:
+        return f"step size {step:.3g}: the least acceptance of the checkpoints is {found.llc.acceptance.min():.2f}; a Langevin proposal does best at .57"
+    A = nbeta * max(curvature, float(found.curvature.max())) + gamma
+    return f"step size {step:.3g}: eps A = {step * A:.2g} for the largest curvature A = {A:.3g} at the checkpoints and where chains went, which makes lambda-hat at most {bias:.0%} too large"
+
+
+def _why_length(llc: LLC, warmup: int, draws: int, thin: int, relative_stderr: float, max_steps: int) -> str:
+    time = float(np.nanmax(llc.trace[0].size / llc.ess))
+    capped = f"; capped at {max_steps} steps" if draws * thin >= max_steps else ""
+    return f"warm-up {warmup}, draws {draws}, thin {thin}: the autocorrelation time is up to {time:.0f} steps, for a standard error of {relative_stderr:.0%}{capped}"
