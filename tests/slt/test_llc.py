@@ -116,6 +116,17 @@ def test_the_paired_baseline_has_the_mean_of_the_full_one_and_less_noise():
     assert np.mean(paired.stderr) < 0.5 * np.mean(full.stderr)
 
 
+def test_the_share_of_the_minibatches_noise_is_the_variance_that_pairing_takes_away():
+    """Var[full] = Var[paired] + noise on one trajectory; a scalar loss has no examples to tell the noise from."""
+    full, paired = minibatch_replicas("full"), minibatch_replicas("paired")
+    taken = 1 - np.var(paired.trace, axis=(1, 2)) / np.var(full.trace, axis=(1, 2))
+    assert float(np.mean(full.baseline_noise)) == pytest.approx(float(taken.mean()), rel=0.05)
+    assert 0.2 < taken.mean() < 0.99
+    np.testing.assert_array_equal(paired.baseline_noise, 0)
+    scalar = lambda w, x: jnp.mean(linear(w, x))
+    assert np.isnan(estimate(scalar, jnp.mean(X), sgld(0.005), X, batch_size=8).baseline_noise)
+
+
 def test_minibatch_sgld_with_the_paired_baseline_has_the_exact_value_of_its_noise():
     A, gradient_noise = 130.0, float(jnp.var(X)) / 8
     variance = (0.005 + (0.005 * 100 / 2) ** 2 * gradient_noise) / (1 - (1 - 0.005 * A / 2) ** 2)
