@@ -1,0 +1,63 @@
+"""Stochastic gradient Hamiltonian Monte Carlo (Chen, Fox and Guestrin 2014, equation 15)."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Key, Scalar
+
+from slt.samplers.base import Info, Params, Potential, Sampler, evaluate, select, start
+
+Number = Float[Array, ""] | float
+
+
+class Moving(NamedTuple):
+    """A position, what the potential gave there, and a velocity: the length of the last step."""
+
+    params: Params
+    loss: Scalar
+    grad: Params
+    velocity: Params
+
+
+def sghmc(step_size: Number, *, friction: Number = 0.1) -> Sampler:
+    """v <- (1 - alpha) v - eta grad U + N(0, 2 alpha eta), w <- w + v, with eta = step_size/2 and alpha the friction.
+
+    friction=1 is sgld(step_size). On a quadratic U with curvature A and gradient noise of variance V (of grad U, from
+    minibatches) the stationary variance is (1 + eta V/(2 alpha))/(A (1 - eta A/(4 - 2 alpha))): of what the step size
+    adds to SGLD's little friction leaves half, and the minibatch noise it makes 1/alpha times worse.
+    It diverges at eta A >= 4 - 2 alpha.
+    """
+
+    eta = step_size / 2
+
+    def init(key: Key[Array, ""], params: Params, potential: Potential) -> Moving:
+        key_velocity, key_batch = jax.random.split(key)
+        at = start(key_batch, params, potential)
+        return Moving(at.params, at.loss, at.grad, thermal(key_velocity, at.params, eta, potential))
+
+    def step(key: Key[Array, ""], state: Moving, potential: Potential) -> tuple[Moving, Info]:
+        key_noise, key_batch = jax.random.split(key)
+        noise = thermal(key_noise, state.params, 2 * friction * eta, potential)
+        kicked = lambda v, g, xi: (1 - friction) * v - eta * g + xi
+        moved = move(key_batch, state, jax.tree.map(kicked, state.velocity, state.grad, noise), potential)
+        return moved, Info(state.loss, jnp.full((), jnp.nan))
+
+    return Sampler(init, step)
+
+
+def thermal(key: Key[Array, ""], like: Params, variance: Number, potential: Potential) -> Params:
+    """N(0, variance) on the free coordinates, zero on the frozen ones."""
+    noise = optax.tree.scale(jnp.sqrt(variance), optax.tree.random_like(key, like, jax.random.normal))
+    return noise if potential.mask is None else select(potential.mask, noise, optax.tree.zeros_like(noise))
+
+
+def move(key: Key[Array, ""], state: Moving, velocity: Params, potential: Potential) -> Moving:
+    """The state after w <- w + v; frozen coordinates have no velocity, and keep their bits."""
+    params = optax.tree.add(state.params, velocity)
+    if potential.mask is not None:
+        velocity = select(potential.mask, velocity, optax.tree.zeros_like(velocity))
+        params = select(potential.mask, params, state.params)
+    to = evaluate(key, params, potential)
+    return Moving(to.params, to.loss, to.grad, velocity)

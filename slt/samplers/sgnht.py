@@ -1,0 +1,53 @@
+"""The stochastic gradient Nose-Hoover thermostat (Ding et al. 2014, algorithm 2)."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Key, Scalar
+
+from slt.samplers.base import Info, Params, Potential, Sampler, select
+from slt.samplers.sghmc import Moving, Number, move, sghmc, thermal
+
+
+class Thermostatted(NamedTuple):
+    """A position, what the potential gave there, a velocity, and the friction alpha that the thermostat has reached."""
+
+    params: Params
+    loss: Scalar
+    grad: Params
+    velocity: Params
+    friction: Float[Array, ""]
+
+
+def sgnht(step_size: Number, *, diffusion: Number = 0.1) -> Sampler:
+    """v <- (1 - alpha) v - eta grad U + N(0, 2 a eta), w <- w + v, alpha <- alpha + |v|^2/d - eta, eta = step_size/2.
+
+    `sghmc` with the diffusion a injected and the friction alpha found, so that the d free coordinates have the kinetic
+    energy E|v|^2/d = eta: exactly, at any step size and under any minibatch noise. A variance V of grad U that is the
+    same in all coordinates is absorbed, alpha = a + eta V/2 at small steps; one that is not is absorbed on average only.
+    alpha fluctuates by sqrt(eta/d), and settles in about 1/a steps: begin with a longer warm-up where V is large.
+    """
+    eta = step_size / 2
+    start = sghmc(step_size, friction=diffusion).init
+
+    def init(key: Key[Array, ""], params: Params, potential: Potential) -> Thermostatted:
+        return Thermostatted(*start(key, params, potential), friction=jnp.asarray(diffusion, jnp.float32))
+
+    def step(key: Key[Array, ""], state: Thermostatted, potential: Potential) -> tuple[Thermostatted, Info]:
+        key_noise, key_batch = jax.random.split(key)
+        noise = thermal(key_noise, state.params, 2 * diffusion * eta, potential)
+        kicked = lambda v, g, xi: (1 - state.friction) * v - eta * g + xi
+        velocity = jax.tree.map(kicked, state.velocity, state.grad, noise)
+        moved = move(key_batch, Moving(*state[:4]), velocity, potential)
+        energy = optax.tree.norm(moved.velocity, squared=True) / _free(state.params, potential)
+        return Thermostatted(*moved, friction=state.friction + energy - eta), Info(state.loss, jnp.full((), jnp.nan))
+
+    return Sampler(init, step)
+
+
+def _free(params: Params, potential: Potential) -> Scalar:
+    """The number d of free coordinates."""
+    ones = optax.tree.ones_like(params)
+    return optax.tree.sum(ones if potential.mask is None else select(potential.mask, ones, optax.tree.zeros_like(ones)))
