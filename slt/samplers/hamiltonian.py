@@ -14,6 +14,7 @@ import blackjax
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
@@ -51,24 +52,28 @@ def nuts(step_size: Number = 1.0, *, adaptation: int = 300, max_doublings: int =
     return _sampler("nuts", step_size, adaptation, {"max_num_doublings": max_doublings})
 
 
-def _sampler(name: str, step_size: Number, adaptation: int, trajectory: dict[str, int]) -> Sampler:
+def _sampler(name: str, step_size: Number, adaptation: int, trajectory: dict[str, Any]) -> Sampler:
     algorithm = getattr(blackjax, name)
     kernel = algorithm.build_kernel()
 
+    def adapt(key: Key[Array, ""], position: Array, density: Callable[[Array], Scalar]) -> tuple[Any, Array, Array]:
+        """BlackJAX's state, h and inverse masses after the windows."""
+        h: Any = jnp.sqrt(step_size)
+        if not adaptation:
+            return algorithm.init(position, density), h, jnp.ones_like(position)
+        keep_nothing = lambda state, info, adapted: ()
+        windows: Any = blackjax.window_adaptation(
+            algorithm, density, initial_step_size=h, adaptation_info_fn=keep_nothing, **trajectory
+        )
+        (state, tuned), _ = windows.run(_raw(key), position, adaptation)
+        return state, tuned["step_size"], tuned["inverse_mass_matrix"]
+
     def init(key: Key[Array, ""], params: Params, potential: Potential) -> Hamiltonian:
-        params = promoted(params)
         _refuse(name, potential)
-        density = _density(params, potential)
+        params = promoted(params)
         position = ravel_pytree(params)[0][_free(params, potential.mask)]
-        state, h, inverse_mass = algorithm.init(position, density), jnp.sqrt(step_size), jnp.ones_like(position)
-        if adaptation:
-            keep_nothing = lambda state, info, adapted: ()
-            windows = blackjax.window_adaptation(
-                algorithm, density, initial_step_size=h, adaptation_info_fn=keep_nothing, **trajectory
-            )
-            (state, tuned), _ = windows.run(_raw(key), position, adaptation)
-            h, inverse_mass = tuned["step_size"], tuned["inverse_mass_matrix"]
-        return _at(Hamiltonian(params, jnp.zeros(()), state, jnp.asarray(h), inverse_mass), potential)
+        adapted = adapt(key, position, _density(params, potential))
+        return _at(Hamiltonian(params, jnp.zeros(()), *adapted), potential)
 
     def step(key: Key[Array, ""], state: Hamiltonian, potential: Potential) -> tuple[Hamiltonian, Info]:
         density = _density(state.params, potential)
@@ -120,7 +125,7 @@ def _refuse(name: str, potential: Potential) -> None:
             f"{name} needs an exact potential, and this one draws minibatches: leave batch_size out to use all the data, "
             "or take a stochastic sampler, sgld(step_size), sghmc(step_size) or sgnht(step_size)"
         )
-    if any(isinstance(m, jax.core.Tracer) for m in jax.tree.leaves(potential.mask)):
+    if any(isinstance(m, Tracer) for m in jax.tree.leaves(potential.mask)):
         raise ValueError(
             f"got a traced mask: {name} drops the frozen coordinates, so it must know them when it is compiled; build "
             "the mask outside jit and vmap, as NumPy arrays, or take a sampler that can trace it, mala(step_size)"

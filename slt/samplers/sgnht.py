@@ -50,4 +50,5 @@ def sgnht(step_size: Number, *, diffusion: Number = 0.1) -> Sampler:
 def _free(params: Params, potential: Potential) -> Scalar:
     """The number d of free coordinates."""
     ones = optax.tree.ones_like(params)
-    return optax.tree.sum(ones if potential.mask is None else select(potential.mask, ones, optax.tree.zeros_like(ones)))
+    free = ones if potential.mask is None else select(potential.mask, ones, optax.tree.zeros_like(ones))
+    return jnp.asarray(optax.tree.sum(free))
