@@ -1,0 +1,38 @@
+"""Stages of curves over training, read off in three ways, and whether two sets of transitions coincide.
+
+`change_points` and `slope_changes` fit a curve in pieces; `milestones` are the plateaus of a Gaussian process through
+it; `vertices` and `forms` are read off the curve that a model's outputs draw in the plane of two principal components.
+"""
+
+from slt.phases.alignment import Alignment, align, align_shifted
+from slt.phases.change import ChangePoint, SlopeChange, change_points, inflated, slope_changes
+from slt.phases.essential import Circles, Essential, Form, Vertex, circles, essential, forms, smooth, vertices
+from slt.phases.milestones import Milestone, Process, Stage, gaussian_process, milestones, slope, stages, value
+
+__all__ = [
+    "Alignment",
+    "ChangePoint",
+    "Circles",
+    "Essential",
+    "Form",
+    "Milestone",
+    "Process",
+    "SlopeChange",
+    "Stage",
+    "Vertex",
+    "align",
+    "align_shifted",
+    "change_points",
+    "circles",
+    "essential",
+    "forms",
+    "gaussian_process",
+    "inflated",
+    "milestones",
+    "slope",
+    "slope_changes",
+    "smooth",
+    "stages",
+    "value",
+    "vertices",
+]
