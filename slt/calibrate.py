@@ -149,7 +149,7 @@ def _runner(
         ran = run_chains(key_run, sampler(step_size), potential, params, **kinds, fold=LAST)
         curvature = jax.vmap(lambda w: _top_curvature(key_curvature, loss, w, data, mask))(ran.folded)
         noise = jax.vmap(lambda w: _gradient_noise(key_noise, loss, w, data, batch_size))(ran.folded)
-        llc = summary(ran, nbeta=nbeta, loss_at_centre=at_centre, chance=chance)
+        llc = summary(ran, nbeta=nbeta, loss_at_centre=at_centre, adjusted=sampler(1.0).adjusted, chance=chance)
         return Probe(llc, jnp.max(curvature), jnp.max(noise))
 
     def run(key: Key[Array, ""], checkpoints: Params, step_size: float, gamma: float, nbeta: float, *length: int):

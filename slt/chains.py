@@ -81,6 +81,8 @@ class Covariance(NamedTuple):
     count: Scalar
     mean_f: Float[Array, "... p"]
     mean_g: Float[Array, "... q"]
+    variance_f: Float[Array, "... p"]
+    variance_g: Float[Array, "... q"]
     covariance: Float[Array, "... p q"]
 
 
@@ -98,15 +100,22 @@ def covariance(f: Callable[[Params], Array], g: Callable[[Params], Array] | None
         a, b = jax.eval_shape(both, params)
         dtype = jnp.promote_types(a.dtype, jnp.float32)
         zeros = lambda *shape: jnp.zeros(shape, dtype)
-        return Covariance(zeros(), zeros(a.size), zeros(b.size), zeros(a.size, b.size))
+        return Covariance(zeros(), zeros(a.size), zeros(b.size), zeros(a.size), zeros(b.size), zeros(a.size, b.size))
 
     def update(carry: Covariance, params: Params) -> Covariance:
         a, b = both(params)
         n = carry.count + 1
-        mean_f = carry.mean_f + (a - carry.mean_f) / n
-        mean_g = carry.mean_g + (b - carry.mean_g) / n
-        moment = carry.covariance + jnp.outer(a - carry.mean_f, b - mean_g)
-        return Covariance(n, mean_f, mean_g, moment)
+        before_f, before_g = a - carry.mean_f, b - carry.mean_g
+        mean_f, mean_g = carry.mean_f + before_f / n, carry.mean_g + before_g / n
+        after_f, after_g = a - mean_f, b - mean_g
+        return Covariance(
+            n,
+            mean_f,
+            mean_g,
+            carry.variance_f + before_f * after_f,
+            carry.variance_g + before_g * after_g,
+            carry.covariance + jnp.outer(before_f, after_g),
+        )
 
     return Fold(init, update)
 
@@ -116,10 +125,36 @@ def pooled(each: Covariance) -> Covariance:
     count = jnp.sum(each.count)
     mean = lambda leaf: jnp.sum(each.count[:, None] * leaf, axis=0) / count
     mean_f, mean_g = mean(each.mean_f), mean(each.mean_g)
-    apart = jnp.einsum("c,cp,cq->pq", each.count, each.mean_f - mean_f[None], each.mean_g - mean_g[None])
-    return Covariance(count, mean_f, mean_g, (jnp.sum(each.covariance, axis=0) + apart) / (count - 1))
+    apart_f, apart_g = each.mean_f - mean_f[None], each.mean_g - mean_g[None]
+    total = lambda moment, apart: (jnp.sum(moment, axis=0) + apart) / (count - 1)
+    return Covariance(
+        count,
+        mean_f,
+        mean_g,
+        total(each.variance_f, each.count @ apart_f**2),
+        total(each.variance_g, each.count @ apart_g**2),
+        total(each.covariance, jnp.einsum("c,cp,cq->pq", each.count, apart_f, apart_g)),
+    )
 
 
 def per_chain(each: Covariance) -> Covariance:
-    """The covariance within each chain: their spread tells how well the pooled one is known."""
-    return each._replace(covariance=each.covariance / (each.count[:, None, None] - 1))
+    """The covariance within each chain, about the chain's own means."""
+    divide = lambda moment: moment / (each.count - 1).reshape(-1, *[1] * (moment.ndim - 1))
+    moments = divide(each.variance_f), divide(each.variance_g), divide(each.covariance)
+    return Covariance(each.count, each.mean_f, each.mean_g, *moments)
+
+
+def jackknife(statistic: Callable[[Any], Any], each: Any) -> tuple[Any, Any]:
+    """A statistic of all chains, and its standard error: sqrt((C-1)/C sum_c (theta_(c) - their mean)^2).
+
+    theta_(c) is the statistic without chain c (Efron and Stein 1981). Chains are independent, draws are not: nothing is
+    assumed of how long they remember. `each` is a pytree with a leading axis of C chains; with one chain the error is
+    NaN: it is not known.
+    """
+    chains = len(jax.tree.leaves(each)[0])
+    others = (jnp.arange(chains)[:, None] + jnp.arange(1, chains)[None]) % chains
+    without = jax.lax.map(lambda index: statistic(jax.tree.map(lambda leaf: leaf[index], each)), others)
+    stderr = lambda leaf: (
+        jnp.std(leaf, axis=0) * jnp.sqrt(chains - 1) if chains > 1 else jnp.full_like(leaf[0], jnp.nan)
+    )
+    return statistic(each), jax.tree.map(stderr, without)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
 from slt.chains import Chains, run_chains
-from slt.diagnostics import ess, rhat
+from slt.diagnostics import ess, rhat, step_bias
 from slt.samplers.base import Data, Loss, Params, Sampler, localised, mean_loss, paired
 
 
@@ -21,6 +21,8 @@ class LLC(NamedTuple):
     its sign turned (NaN where no chance loss was given).
     baseline_noise: the share of the draws' variance that is their minibatches' own, nbeta^2 Var[l_i(w*)]/batch_size,
     which the paired baseline takes away; 0 with that baseline and on full data, NaN for a loss that is a scalar.
+    step_bias: at most by which share of itself it is too large because steps are finite (`step_bias`); 0 for a sampler
+    that rejects, NaN on minibatches.
     trace: nbeta (L - L(w*)), shape (chains, draws).
     """
 
@@ -33,6 +35,7 @@ class LLC(NamedTuple):
     mean_loss: Scalar
     saturation: Scalar
     baseline_noise: Scalar
+    step_bias: Scalar
     trace: Float[Array, "chains draws"]
 
 
@@ -73,7 +76,9 @@ def estimate_llc(
     noise = 0.0
     if batch_size is not None and baseline == "full":
         noise = _example_variance(loss, params, data) / batch_size
-    return summary(run, nbeta=nbeta, loss_at_centre=loss_at_centre, chance=chance, noise=noise)
+    return summary(
+        run, nbeta=nbeta, loss_at_centre=loss_at_centre, adjusted=sampler.adjusted, chance=chance, noise=noise
+    )
 
 
 def summary(
@@ -81,23 +86,25 @@ def summary(
     *,
     nbeta: Float[Array, ""] | float,
     loss_at_centre: Scalar,
+    adjusted: bool,
     chance: Float[Array, ""] | float | None = None,
     noise: Float[Array, ""] | float = 0.0,
 ) -> LLC:
     """The estimate that chains make; `noise` is the variance that a minibatch puts on each recorded loss."""
     trace = nbeta * (run.loss - loss_at_centre)
-    effective = ess(trace)
+    value, acceptance, effective = jnp.mean(trace), jnp.mean(run.acceptance), ess(trace)
     rise = jnp.mean(run.loss) - loss_at_centre
     return LLC(
-        value=jnp.mean(trace),
+        value=value,
         stderr=jnp.std(trace, ddof=1) / jnp.sqrt(effective),
         ess=effective,
         rhat=rhat(trace),
-        acceptance=jnp.mean(run.acceptance),
+        acceptance=acceptance,
         loss_at_centre=loss_at_centre,
         mean_loss=jnp.mean(run.loss),
         saturation=jnp.full((), jnp.nan) if chance is None else rise / (chance - loss_at_centre),
         baseline_noise=nbeta**2 * noise / jnp.var(trace),
+        step_bias=jnp.zeros(()) if adjusted else step_bias(acceptance, value),
         trace=trace,
     )
 

@@ -63,17 +63,18 @@ def deep_linear_local(ranks: Ranks) -> float:
     values of a count are split in two. At most a few splits were seen up to ten layers of width 100.
     """
     ends = ranks[0, 0] + ranks[-1, -1]
-    order = itertools.count()
-    queue = [(*_shortest(ranks, *_box(ranks)), next(order), *_box(ranks))]
+    queue, order = [], itertools.count()  # the order decides between equal codimensions
+    parts = [_box(ranks)]
     while True:
-        least, path, _, low, high = heapq.heappop(queue)
+        for part in parts:
+            least, path = _shortest(ranks, *part)
+            if np.isfinite(least):
+                heapq.heappush(queue, (least, next(order), path, *part))
+        least, _, path, low, high = heapq.heappop(queue)
         broken = _broken(ranks, path)
         if broken is None:
             return float(ranks[0, -1] * (ends - ranks[0, -1]) + least) / 2
-        for part in _halves(path, low, high, broken):
-            found = _shortest(ranks, *part)
-            if np.isfinite(found[0]):
-                heapq.heappush(queue, (*found, next(order), *part))
+        parts = _halves(path, low, high, broken)
 
 
 def _box(ranks: Ranks) -> tuple[Path, Path]:

@@ -42,10 +42,13 @@ def smooth(curve: Float[np.ndarray, "time k"], start: float, end: float) -> Floa
 
     Late checkpoints of a log schedule are noisier than early ones move. Weights are normalised at the ends of the curve.
     """
-    place = np.arange(len(curve))
-    width = np.maximum(np.linspace(start, end, len(curve)), 1e-6)
+    return _weights(len(curve), start, end) @ curve
+
+
+def _weights(time: int, start: float, end: float) -> np.ndarray:
+    place, width = np.arange(time), np.maximum(np.linspace(start, end, time), 1e-6)
     weight = np.exp(-((place[None] - place[:, None]) ** 2) / (2 * width[:, None] ** 2))
-    return (weight / weight.sum(axis=1, keepdims=True)) @ curve
+    return weight / weight.sum(axis=1, keepdims=True)
 
 
 class Circles(NamedTuple):
@@ -75,18 +78,19 @@ def circles(curve: Float[np.ndarray, "time 2"]) -> Circles:
 
 
 class Vertex(NamedTuple):
-    """A cusp of the evolute at checkpoint `index`: the curvature is extremal there, largest or smallest in size.
+    """A cusp of the evolute at checkpoint `index` where the curve turns: the size of its curvature is largest there.
 
-    [low, high]: the interval for `index`.  support: the share of the resamples in which it was found at all.
+    [low, high]: the interval for `index`.  support: how far the vertex is from the chord between the neighbouring ones
+    (or the ends of the curve), in standard errors of that distance.  found: the share of resamples that have it.
     """
 
     index: int
     low: int
     high: int
     support: float
+    found: float
     centre: tuple[float, float]
     radius: float
-    sharp: bool
 
 
 def vertices(
@@ -94,52 +98,90 @@ def vertices(
     *,
     pair: tuple[int, int] = (0, 1),
     width: tuple[float, float] = (1.0, 4.0),
-    resamples: int = 50,
-    support: float = 0.9,
+    support: float = 4.0,
     coverage: float = 0.95,
+    resamples: int = 40,
     seed: int = 0,
 ) -> list[Vertex]:
-    """The vertices of the smoothed curve of two principal components that stay when the inputs are drawn anew.
+    """The vertices of the smoothed curve of two principal components that stand out of the noise, with intervals.
 
-    Each resample draws the features with replacement and the smoothing width's factor from 2^(-1/2) to 2^(1/2), log
-    uniform. A vertex is found again in it if there is one of the same kind within twice the smoothing width; the
-    interval holds `coverage` of the places where it is found. Noise that all features share is not seen.
+    The one nearest to the chord between its neighbours is given up until each is `support` standard errors from it.
+    The noise is read off differences between checkpoints, whatever its correlation (`_noise`), so that a random walk
+    is noise. An interval holds `coverage` of the places of the vertex, and the place itself, when features are drawn
+    with replacement and the smoothing width is multiplied by 2^u, u uniform on (-1/2, 1/2); a vertex of a resample is
+    this one if it is nearer than half way to the next.
     """
-    rng, (time, features) = np.random.default_rng(seed), outputs.shape
-    reach = 2 * np.linspace(*width, time)
-
-    def turns(columns: np.ndarray, factor: float) -> tuple[Circles, np.ndarray, np.ndarray]:
-        scores = essential(columns, components=max(pair) + 1).scores[:, list(pair)]
-        drawn = circles(smooth(scores, factor * width[0], factor * width[1]))
-        return drawn, *_extrema(drawn.curvature)
-
-    drawn, places, sharp = turns(outputs, 1.0)
-    again = np.full((resamples, len(places)), np.nan)
-    for row in again:
-        _, found, kind = turns(outputs[:, rng.integers(features, size=features)], 2 ** rng.uniform(-0.5, 0.5))
-        for j, (at, is_sharp) in enumerate(zip(places, sharp, strict=True)):
-            near = found[(kind == is_sharp) & (np.abs(found - at) <= reach[at])]
-            row[j] = near[np.abs(near - at).argmin()] if near.size else np.nan
-    share = np.isfinite(again).mean(axis=0)
-    kept = []
-    for j in np.flatnonzero(share >= support):
-        at, tails = int(places[j]), [(1 - coverage) / 2, (1 + coverage) / 2]
-        low, high = np.nanquantile(np.append(again[:, j], at), tails, method="inverted_cdf")
-        x, y = drawn.centre[at]
-        kept.append(
-            Vertex(
-                at, int(low), int(high), float(share[j]), (float(x), float(y)), float(drawn.radius[at]), bool(sharp[j])
-            )
+    rng, (_, features) = np.random.default_rng(seed), outputs.shape
+    curve, drawn, places, supports = _turns(outputs, pair, width, support)
+    edges = np.concatenate([[0], places, [len(curve) - 1]])
+    again: list[list[int]] = [[] for _ in places]
+    for _ in range(resamples if len(places) else 0):
+        factor, chosen = 2 ** rng.uniform(-0.5, 0.5), rng.integers(features, size=features)
+        _, _, others, _ = _turns(outputs[:, chosen], pair, (factor * width[0], factor * width[1]), support)
+        for j, at in enumerate(places):
+            near = others[(2 * others > edges[j] + at) & (2 * others < at + edges[j + 2])]
+            again[j] += near[np.abs(near - at).argsort()][:1].tolist()
+    tails, found = [(1 - coverage) / 2, (1 + coverage) / 2], []
+    for at, where, certain in zip(places.tolist(), again, supports.tolist(), strict=True):
+        low, high = np.quantile([*where, at], tails, method="inverted_cdf").astype(int).tolist()
+        centre, share = drawn.centre[at].tolist(), len(where) / max(resamples, 1)
+        found.append(
+            Vertex(at, min(low, at), max(high, at), certain, share, (centre[0], centre[1]), float(drawn.radius[at]))
         )
-    return kept
+    return found
 
 
-def _extrema(curvature: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places where the signed curvature is extremal, and whether its size is largest there."""
+def _turns(
+    outputs: np.ndarray, pair: tuple[int, int], width: tuple[float, float], support: float
+) -> tuple[np.ndarray, Circles, np.ndarray, np.ndarray]:
+    """The smoothed curve, its circles, the vertices that stand out, and by how much."""
+    scores = essential(outputs, components=max(pair) + 1).scores[:, list(pair)]
+    weight = _weights(len(scores), *width)
+    curve = weight @ scores
+    variance = _noise(outputs, scores) * np.sum(weight**2, axis=1)
+    drawn = circles(curve)
+    size = np.abs(drawn.curvature)
+    places = 1 + np.flatnonzero((size[1:-1] > size[:-2]) & (size[1:-1] >= size[2:]))
+    while True:
+        supports = _from_chord(curve, variance, np.concatenate([[0], places, [len(curve) - 1]]))
+        if len(places) == 0 or supports.min() >= support:
+            return curve, drawn, places, supports
+        places = np.delete(places, supports.argmin())
+
+
+def _from_chord(curve: np.ndarray, variance: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Distance of each inner edge from the chord between its neighbours, in standard errors."""
+    a, p, b = edges[:-2], edges[1:-1], edges[2:]
+    chord, lever = curve[b] - curve[a], curve[p] - curve[a]
+    share = np.clip(np.sum(chord * lever, axis=1) / np.maximum(np.sum(chord**2, axis=1), 1e-300), 0, 1)
+    distance = np.linalg.norm(lever - share[:, None] * chord, axis=1)
+    return distance / np.sqrt(variance[p] + (1 - share) ** 2 * variance[a] + share**2 * variance[b] + 1e-300)
+
+
+def _noise(outputs: np.ndarray, scores: np.ndarray) -> float:
+    """The long-run variance of the scores, a component: s^2 (1 + rho)/(1 - rho) of an AR(1), as in `inflated`.
+
+    rho is read off all features: the ratio of their squared second differences at lags two and one is
+    (1 + rho)(3 - rho^2)/(3 - rho). One of two or more, a random walk's or a smooth curve's, is read as rho = .98.
+    """
+    rho = np.linspace(0, 0.98, 99)
+    one, two = _second_difference(outputs, 1), _second_difference(outputs, 2)
+    at = float(np.interp(two / max(one, 1e-300), (1 + rho) * (3 - rho**2) / (3 - rho), rho))
+    variance = _second_difference(scores, 1) / (2 * (1 - at) * (3 - at))
+    return variance * (1 + at) / (1 - at)
+
+
+def _second_difference(curves: np.ndarray, lag: int) -> float:
+    """Mean square, over columns and checkpoints, without the quarter of the checkpoints where it is largest: jumps."""
+    difference = curves[: -2 * lag] - 2 * curves[lag:-lag] + curves[2 * lag :]
+    squares = np.sort(np.mean(difference**2, axis=1))
+    return float(squares[: max(3 * len(squares) // 4, 1)].mean())
+
+
+def _extrema(curvature: np.ndarray) -> np.ndarray:
+    """Places where the signed curvature is extremal."""
     left, here, right = curvature[:-2], curvature[1:-1], curvature[2:]
-    highest, lowest = (here > left) & (here >= right), (here < left) & (here <= right)
-    places = 1 + np.flatnonzero(highest | lowest)
-    return places, (highest == (here > 0))[places - 1]
+    return 1 + np.flatnonzero(((here > left) & (here >= right)) | ((here < left) & (here <= right)))
 
 
 class Form(NamedTuple):
@@ -178,7 +220,7 @@ def _turning(curve: np.ndarray) -> tuple[np.ndarray, np.ndarray, Circles]:
     """Checkpoints where a plane curve has a vertex or a cusp, which of them are cusps, and its circles."""
     drawn, step = circles(curve), np.diff(curve, axis=0)
     back = 1 + np.flatnonzero(np.sum(step[1:] * step[:-1], axis=1) < 0)
-    places = np.union1d(_extrema(drawn.curvature)[0], back)
+    places = np.union1d(_extrema(drawn.curvature), back)
     return places, np.isin(places, back), drawn
 
 

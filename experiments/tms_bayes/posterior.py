@@ -1,0 +1,146 @@
+"""The posterior exp(-n L_n(w)) N(w; 0, 1) of the 1-sparse model, sampled from the prior on, and its samples named."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import blackjax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from blackjax.smc import resampling, tempered
+from blackjax.smc.base import extend_params
+from jaxtyping import Array, Float, Int, Key, Scalar
+
+from toymodels.analysis.geometry import LIVE
+from toymodels.tasks.superposition import potential
+
+CELLS = 1024  # values of mu: the midpoints of a grid, on which the population loss is the exact one to 3e-7
+TARGET = 0.8  # acceptance that the step size aims at
+WIDTH = 1e-3  # how near a level of the theory a descended sample must be
+
+Moments = Float[Array, "features cells 3"]
+Params = dict[str, Array]
+
+
+def moments(counts: Float[Array, "features cells"]) -> Moments:
+    """Sums of 1, mu, mu^2 over the data of each feature whose mu is below 0, 1/CELLS, ..., 1, divided by n.
+
+    Data are x = mu_g e_j; `counts` is the share of them in each (feature j, cell g).
+    """
+    mu = (jnp.arange(CELLS) + 0.5) / CELLS
+    below = jnp.cumsum(counts[..., None] * mu[None, :, None] ** jnp.arange(3), axis=1)
+    return jnp.pad(below, ((0, 0), (1, 0), (0, 0)))
+
+
+def population(features: int) -> Moments:
+    """Every cell alike: the data set whose empirical loss is the population loss."""
+    return moments(jnp.full((features, CELLS), 1 / (features * CELLS)))
+
+
+def data_set(key: Key[Array, ""], features: int, n: Scalar, most: int) -> Moments:
+    """n <= most data, feature and cell uniform; a larger n with the same key adds data to them. n may be traced."""
+    cell = jax.random.randint(key, (most,), 0, features * CELLS)
+    counts = jnp.zeros(features * CELLS).at[cell].add(jnp.where(jnp.arange(most) < n, 1 / n, 0.0))
+    return moments(counts.reshape(features, CELLS))
+
+
+def empirical_loss(m: Moments, W: Float[Array, "hidden features"], b: Float[Array, " features"]) -> Scalar:
+    """L_n = 1/n sum |x - ReLU(W^T W x + b)|^2 on the data that `m` holds, exactly, at a cost that n does not enter.
+
+    Each output is piecewise linear in mu with one kink, at -b_i/a_ij, so a sum over data is a difference of moments.
+    """
+    a, bias, feature = W.T @ W, b[:, None], jnp.arange(b.size)
+    kink = jnp.where(a == 0, jnp.where(bias > 0, 1.0, 0.0), jnp.clip(-bias / jnp.where(a == 0, 1, a), 0, 1))
+    cell = jnp.round(jax.lax.stop_gradient(kink) * CELLS).astype(int)
+    below, total = m[feature[None, :], cell], m[:, -1]
+    active = jnp.where((a > 0)[..., None], total[None] - below, below)  # (output, input, power of mu)
+    output = jnp.sum(bias**2 * active[..., 0] + 2 * a * bias * active[..., 1] + a**2 * active[..., 2])
+    own = active[feature, feature]
+    return output + jnp.sum(total[:, 2] - 2 * (jnp.diagonal(a) * own[:, 2] + b * own[:, 1]))
+
+
+class Sample(NamedTuple):
+    """Equally weighted particles; log evidence; for each rung of the ladder the share of particles that are effective
+    after reweighting, the mean acceptance, and the step size.
+    """
+
+    params: Any
+    log_evidence: Scalar
+    ess: Float[Array, " rungs"]
+    acceptance: Float[Array, " rungs"]
+    step_size: Float[Array, " rungs"]
+
+
+def smc(
+    key: Key[Array, ""],
+    particles: Any,
+    log_likelihood: Callable[[Any], Scalar],
+    ladder: Float[Array, " rungs"],
+    *,
+    moves: int,
+    leapfrogs: int,
+) -> Sample:
+    """Tempered sequential Monte Carlo from the prior N(0, 1): likelihood^beta with beta up the ladder, 0 to 1.
+
+    Del Moral, Doucet and Jasra 2006. At each rung: resample, then `moves` Hamiltonian steps of a size that follows the
+    acceptance. On a ladder of ones alone nothing is ever resampled: independent chains started at the prior.
+    """
+    hmc, size = blackjax.hmc.build_kernel(), sum(leaf[0].size for leaf in jax.tree.leaves(particles))
+    log_prior = lambda params: -optax.tree.norm(params, squared=True) / 2
+
+    def move(key: Key[Array, ""], state: Any, log_density: Callable, step_size: Scalar) -> Any:
+        return hmc(key, state, log_density, step_size, jnp.ones(size), leapfrogs)
+
+    kernel = tempered.build_kernel(log_prior, log_likelihood, move, blackjax.hmc.init, resampling.systematic)
+
+    def rung(carry: Any, at: Any) -> Any:
+        state, step_size, log_evidence = carry
+        key, upper = at
+        state, info = kernel(key, state, moves, upper, extend_params({"step_size": step_size}))
+        acceptance = jnp.mean(info.update_info.acceptance_rate)
+        evidence = (1 / jnp.sum(state.weights**2) / len(state.weights), acceptance, step_size)
+        step_size = step_size * jnp.exp(jnp.clip(2 * (acceptance - TARGET), -0.5, 0.3))
+        return (state, step_size, log_evidence + info.log_likelihood_increment), evidence
+
+    begin = tempered.init(particles)._replace(tempering_param=ladder[0])
+    rungs = jax.random.split(key, len(ladder)), jnp.append(ladder[1:], ladder[-1])
+    (state, _, log_evidence), evidence = jax.lax.scan(rung, (begin, jnp.array(0.3), jnp.array(0.0)), rungs)
+    return Sample(state.particles, log_evidence, *evidence)
+
+
+def prior(key: Key[Array, ""], particles: int, hidden: int, features: int) -> Params:
+    """Draws of W and b from N(0, 1)."""
+    key_W, key_b = jax.random.split(key)
+    W = jax.random.normal(key_W, (particles, hidden, features))
+    return {"W": W, "b": jax.random.normal(key_b, (particles, features))}
+
+
+def descend(params: Params, steps: int) -> Params:
+    """To the bottom of the basin in which a model lies: clipped gradient descent on the population loss."""
+    tx = optax.chain(optax.clip_by_global_norm(0.3), optax.sgd(0.3, momentum=0.9, nesterov=True))
+    grad = jax.grad(lambda p: potential(p["W"], p["b"]))
+
+    def step(carry: Any, _: None) -> tuple[Any, None]:
+        params, state = carry
+        update, state = tx.update(grad(params), state)
+        return (optax.apply_updates(params, update), state), None
+
+    return jax.lax.scan(step, (params, tx.init(params)), None, length=steps)[0][0]
+
+
+def phase(params: Params, phases: dict[str, tuple[int, int]], levels: dict[str, float]) -> Int[Array, ""]:
+    """The index in `phases` (name -> vertices, dead features with positive bias) of a descended model.
+
+    len(phases): fewer than four vertices. len(phases) + 1: nothing with a name. Two readings must agree, the weights
+    and the loss. A vertex whose own output never fires (the `-` of Chen et al. 2023) is none.
+    """
+    W, b = params["W"], params["b"]
+    norm2 = jnp.sum(W**2, axis=0)
+    vertex = (norm2 > LIVE**2) & (norm2 + b > 0)
+    k, plus = jnp.sum(vertex), jnp.sum(~vertex & (b > 0))
+    names = np.array(list(phases.values()))
+    close = jnp.abs(potential(W, b) - np.array([levels[name] for name in phases], np.float32)) < WIDTH
+    found = (names[:, 0] == k) & (names[:, 1] == plus) & close
+    other = jnp.where(k < 4, len(phases), len(phases) + 1)
+    return jnp.where(jnp.any(found), jnp.argmax(found), other)

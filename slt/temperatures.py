@@ -1,0 +1,206 @@
+"""One learning coefficient from several inverse temperatures: by the mean, by the variance, by the slope.
+
+With T = 1/nbeta, x = nbeta (L - L(w*)) and E, Var under the localised posterior at that nbeta, which is `gamma`'s at
+every temperature:
+
+    mean        lambda-hat(T) = E[x]                          needs the baseline L(w*)
+    variance    v(T) = Var[x] = nbeta^2 Var[L]                 needs none, but an exact sampler and all the data
+    slope       (E_1[L] - E_2[L])/(T_1 - T_2)                  needs none
+
+(Watanabe 2013, section 4, for the slope; Watanabe 2009 and arXiv 2606.22389 for the variance.) All are lambda in the
+limit T -> 0. At finite T, E[L] has the derivative v(T) in T, so
+
+    v = lambda-hat - d lambda-hat/d log nbeta,    slope = the mean of v over T_1..T_2 = (lambda-hat_1 T_1 - lambda-hat_2 T_2)/(T_1 - T_2)
+
+and where they differ lambda-hat depends on the temperature. On the quadratic sum_i h_i w_i^2/2, with
+r_i = nbeta h_i/(nbeta h_i + gamma): lambda-hat = sum_i r_i/2 and v = sum_i r_i^2/2.
+"""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, PyTree, Scalar
+
+from slt.diagnostics import ess
+from slt.llc import LLC, estimate_llc
+from slt.samplers.base import Data, Loss, Params, Sampler
+
+MAX_APART = 4.0  # standard errors between two ways to lambda
+TOLERANCE = 0.1  # of lambda: a smaller difference is no finding, however sure
+
+
+class Estimate(NamedTuple):
+    """A number with its Monte-Carlo standard error, autocorrelation included."""
+
+    value: Scalar
+    stderr: Scalar
+
+
+class Comparison(NamedTuple):
+    """lambda three ways over the same temperatures, and their differences with the standard errors of those.
+
+    mean, variance: averages over the temperatures.  slope: of E[L] in 1/nbeta.  The differences are of correlated
+    estimates: their errors are not those of the estimates added up.
+    """
+
+    mean: Estimate
+    variance: Estimate
+    slope: Estimate
+    mean_less_slope: Estimate
+    variance_less_slope: Estimate
+    mean_less_variance: Estimate
+
+
+def llc_at_temperatures(
+    key: Key[Array, ""],
+    loss: Loss,
+    params: Params,
+    data: Data,
+    sampler: Callable[[Scalar], Sampler],
+    *,
+    nbetas: Float[Array, " temperatures"],
+    gamma: Float[Array, ""] | float,
+    chains: int,
+    warmup: int,
+    draws: int,
+    thin: int = 1,
+    batch_size: int | None = None,
+    baseline: Literal["full", "paired"] = "full",
+    mask: PyTree | None = None,
+    chance: Float[Array, ""] | float | None = None,
+) -> LLC:
+    """`estimate_llc` at every nbeta of `nbetas`, as one program: all fields have a leading axis of temperatures.
+
+    `sampler(nbeta)` is the sampler there, for the largest stable step size scales with 1/nbeta:
+    `lambda nbeta: mala(0.5 / nbeta)`. Temperatures do not share random numbers, so their errors are independent.
+    """
+
+    def at(key: Key[Array, ""], nbeta: Scalar) -> LLC:
+        return estimate_llc(
+            key,
+            loss,
+            params,
+            data,
+            sampler(nbeta),
+            nbeta=nbeta,
+            gamma=gamma,
+            chains=chains,
+            warmup=warmup,
+            draws=draws,
+            thin=thin,
+            batch_size=batch_size,
+            baseline=baseline,
+            mask=mask,
+            chance=chance,
+        )
+
+    return jax.vmap(at)(jax.random.split(key, len(nbetas)), nbetas)
+
+
+def by_variance(llc: LLC) -> Estimate:
+    """nbeta^2 Var[L] of one estimate: lambda without a baseline.
+
+    The error is that of the mean of squared deviations, by their own effective draws. For chains on all the data: the
+    losses of minibatches vary by themselves, and that variance would be in the result.
+    """
+    one, none = jnp.ones(1), jnp.zeros(1)
+    return _combination(llc.trace[None], none, one)
+
+
+def by_slope(llc: LLC, nbetas: Float[Array, " temperatures"]) -> Estimate:
+    """The slope of E[L] in 1/nbeta over the leading axis of `llc`: least squares with weights nbeta^2.
+
+    The weights are right where lambda-hat has the same error at all temperatures; they do not depend on the draws, so
+    the estimate has no bias. L(w*) drops out, up to its rounding.
+    """
+    weights = slope_weights(nbetas)
+    return _combination(llc.trace, weights, jnp.zeros_like(weights))
+
+
+def slope_weights(nbetas: Float[Array, " temperatures"]) -> Float[Array, " temperatures"]:
+    """The a_i of slope = sum_i a_i lambda-hat(nbeta_i), sum_i a_i = 1: what the slope makes of known values.
+
+    a_i = nbeta_i (T_i - T)/sum_j nbeta_j^2 (T_j - T)^2 with T_i = 1/nbeta_i, T their mean with weights nbeta_i^2. The
+    a_i of the low nbetas are above one and those of the high ones negative.
+    """
+    if len(nbetas) < 2:
+        raise ValueError(f"got {len(nbetas)} temperature: a slope needs nbetas of length 2 or more")
+    relative = nbetas / jnp.max(nbetas)
+    T, weight = 1 / relative, relative**2
+    apart = T - jnp.sum(weight * T) / jnp.sum(weight)
+    return relative * apart / jnp.sum(weight * apart**2)
+
+
+def compare(llc: LLC, nbetas: Float[Array, " temperatures"]) -> Comparison:
+    """lambda by mean, variance and slope from one `llc_at_temperatures`, and how far apart they are. Pure."""
+    slope = slope_weights(nbetas)
+    mean, none = jnp.full_like(slope, 1 / len(slope)), jnp.zeros_like(slope)
+    of = lambda a, b: _combination(llc.trace, a, b)
+    return Comparison(
+        mean=of(mean, none),
+        variance=of(none, mean),
+        slope=of(slope, none),
+        mean_less_slope=of(mean - slope, none),
+        variance_less_slope=of(-slope, mean),
+        mean_less_variance=of(mean, -mean),
+    )
+
+
+def disagreements(comparison: Comparison, *, max_apart: float = MAX_APART, tolerance: float = TOLERANCE) -> list[str]:
+    """What the three ways to lambda say of each other, in words; empty if they agree. Runs on the host.
+
+    Two disagree if they are `max_apart` standard errors apart and more than `tolerance` of lambda. On a regular model
+    sampled well, fewer than one comparison in a hundred has a finding.
+    """
+    values = [float(comparison[i].value) for i in range(3)]
+    said = "mean {:.3g}, variance {:.3g}, slope {:.3g}".format(*values)
+    if not all(map(_finite, comparison)):
+        return [f"not finite: {said}; ask `verdict` of the estimate at each temperature"]
+    scale = max(map(abs, values))
+    sign = lambda d: _sign(d, max_apart, tolerance * scale)
+    findings = []
+    if sign(comparison.mean_less_slope) < 0:
+        findings.append(
+            f"baseline too high: {said}; the mean alone needs L(w*), and w* is no minimum: train longer, or believe the slope"
+        )
+    if sign(comparison.mean_less_slope) > 0:
+        findings.append(
+            f"lambda-hat grows with nbeta: {said}; logarithmic corrections or the localisation hold it down, or L(w*) is "
+            "too low: raise nbeta, lower gamma, and compare with values at finite nbeta"
+        )
+    if sign(comparison.mean_less_variance) and not sign(comparison.mean_less_slope):
+        findings.append(
+            f"variance apart: {said}; step size too large, minibatches in the recorded losses, or more than one basin"
+        )
+    return findings
+
+
+def _sign(difference: Estimate, max_apart: float, least: float) -> int:
+    """The sign of a difference that is beyond its error and beyond `least`; else 0."""
+    value, stderr = map(float, difference)
+    return 0 if abs(value) <= max(max_apart * stderr, least) else (1 if value > 0 else -1)
+
+
+def _finite(estimate: Estimate) -> bool:
+    return all(map(jnp.isfinite, estimate))
+
+
+def _combination(
+    trace: Float[Array, "temperatures chains draws"], a: Float[Array, " temperatures"], b: Float[Array, " temperatures"]
+) -> Estimate:
+    """sum_i a_i E_i[x] + b_i Var_i[x] over temperatures i, x the trace; errors of E and Var together, from the draws.
+
+    The variance is about the mean of the draws themselves, which takes 1/ess of it away and is put back.
+    """
+
+    def at(x: Float[Array, "chains draws"], a: Scalar, b: Scalar) -> tuple[Scalar, Scalar]:
+        effective = ess(x)
+        square = (x - jnp.mean(x)) ** 2 * effective / (effective - 1)
+        each = a * x + b * square
+        spread = jnp.std(each, ddof=1)  # 0 where a = b = 0, which has no effective draws
+        return jnp.mean(each), jnp.where(spread == 0, 0.0, spread**2 / ess(each))
+
+    values, errors = jax.vmap(at)(trace, a, b)
+    return Estimate(jnp.sum(values), jnp.sqrt(jnp.sum(errors)))

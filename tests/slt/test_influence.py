@@ -1,0 +1,140 @@
+"""Influence and the loss kernel against the closed form of linear regression, whose localised posterior is Gaussian."""
+
+import functools
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from slt.influence import bayesian_influence, damped_influence, loss_kernel
+from slt.samplers.mala import mala
+from slt.samplers.sgld import sgld
+
+quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+REPLICAS = 100
+NBETA, GAMMA = 20.0, 5.0
+rng = np.random.default_rng(1)
+X, Y = rng.normal(size=(5, 2)), 2 * rng.normal(size=5)
+W_STAR = np.linalg.lstsq(X, Y, rcond=None)[0]
+RESIDUAL = Y - X @ W_STAR
+S = np.linalg.inv(NBETA * X.T @ X / 5 + GAMMA * np.eye(2))  # the posterior's covariance; its mean is W_STAR
+XSX = X @ S @ X.T
+KERNEL = np.outer(RESIDUAL, RESIDUAL) * XSX + XSX**2 / 2
+A = np.array([[1.0, -0.5], [0.3, 2.0]])  # two linear observables
+INFLUENCE = RESIDUAL[:, None] * (X @ S @ A.T)  # -Cov(l_i, a.w): third moments vanish
+DATA = {"x": jnp.asarray(X, jnp.float32), "y": jnp.asarray(Y, jnp.float32)}
+PARAMS = jnp.asarray(W_STAR, jnp.float32)
+
+
+def loss(w, data):
+    return (data["y"] - data["x"] @ w) ** 2 / 2
+
+
+def linear(w):
+    return jnp.asarray(A, jnp.float32) @ w
+
+
+def kernel(key, data=DATA, sampler=None, **options):
+    settings: dict[str, Any] = dict(nbeta=NBETA, gamma=GAMMA, chains=4, warmup=30, draws=400) | options
+    return loss_kernel(key, loss, PARAMS, data, mala(0.06) if sampler is None else sampler, **settings)
+
+
+def influence(key, observable=linear, sampler=None, **options):
+    settings: dict[str, Any] = dict(nbeta=NBETA, gamma=GAMMA, chains=4, warmup=30, draws=400) | options
+    sampler = mala(0.06) if sampler is None else sampler
+    return bayesian_influence(key, loss, PARAMS, DATA, sampler, observable=observable, **settings)
+
+
+@functools.cache
+def replicas():
+    run = lambda key: (kernel(key), influence(jax.random.fold_in(jax.random.clone(key), 1)))
+    return quick(jax.vmap(run))(jax.random.split(jax.random.key(0), REPLICAS))
+
+
+def assert_calibrated(value, stderr, exact, relative):
+    """Unbiased entry by entry, standard errors right on average, and small: below `relative` of the largest entry."""
+    value, claimed = np.asarray(value, float), np.sqrt(np.mean(np.square(stderr), axis=0))
+    spread = value.std(axis=0, ddof=1)
+    assert np.all(np.abs(value.mean(axis=0) - exact) < 4.5 * spread / np.sqrt(len(value)))
+    assert np.all(spread < relative * np.abs(exact).max())
+    assert 0.85 < np.mean(claimed / spread) < 1.15
+
+
+def test_the_loss_kernel_of_linear_regression_is_exact():
+    result = replicas()[0]
+    assert_calibrated(result.value, result.stderr, KERNEL, 0.1)
+
+
+def test_the_influence_on_linear_observables_is_exact():
+    result = replicas()[1]
+    assert_calibrated(result.value, result.stderr, INFLUENCE, 0.1)
+
+
+def test_correlations_are_exact():
+    sd = np.sqrt(np.diag(KERNEL))
+    result = replicas()[0]
+    np.testing.assert_allclose(result.value, np.swapaxes(result.value, 1, 2), rtol=1e-3, atol=1e-4)
+    diagonal = np.einsum("rii->ri", result.correlation)
+    np.testing.assert_allclose(diagonal, 1, rtol=1e-4)
+    off = ~np.eye(5, dtype=bool)
+    mean = np.mean(result.correlation, axis=0)[off]
+    np.testing.assert_allclose(mean, (KERNEL / np.outer(sd, sd))[off], atol=0.02)
+    result, of_a = replicas()[1], np.sqrt(np.einsum("ij,jk,ik->i", A, S, A))
+    np.testing.assert_allclose(np.mean(result.correlation, axis=0), INFLUENCE / np.outer(sd, of_a), atol=0.02)
+    claimed, spread = np.mean(result.correlation_stderr, axis=0), np.std(result.correlation, axis=0)
+    assert 0.8 < np.mean(claimed / spread) < 1.2
+
+
+def test_the_damped_influence_is_the_leading_order():
+    """-g_i' (nbeta H + gamma)^-1 g_phi: exact on linear observables, -r_i r_j x_i' S x_j on the losses themselves."""
+
+    def both(w):
+        options: dict[str, Any] = dict(nbeta=NBETA, gamma=GAMMA)
+        of_linear = damped_influence(loss, w, DATA, observable=linear, **options)
+        return of_linear, damped_influence(loss, w, DATA, observable=lambda w: loss(w, DATA), **options)
+
+    of_linear, of_losses = quick(both)(PARAMS)
+    np.testing.assert_allclose(of_linear, INFLUENCE, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(of_losses, -np.outer(RESIDUAL, RESIDUAL) * XSX, rtol=1e-3, atol=1e-4)
+
+
+def test_with_a_mask_the_damped_influence_is_that_of_the_block():
+    run = lambda w: damped_influence(
+        loss, w, DATA, observable=linear, nbeta=NBETA, gamma=GAMMA, mask=jnp.array([False, True])
+    )
+    variance = 1 / (NBETA * np.mean(X[:, 1] ** 2) + GAMMA)
+    expected = variance * np.outer(RESIDUAL * X[:, 1], A[:, 1])
+    np.testing.assert_allclose(quick(run)(PARAMS), expected, rtol=1e-3, atol=1e-4)
+
+
+@functools.cache
+def on(order):
+    """A short kernel on examples in this order, from chains on the data in theirs."""
+    examples = {name: leaf[jnp.array(order)] for name, leaf in DATA.items()}
+    run = lambda key, examples: kernel(key, examples=examples, sampler=sgld(0.05), chains=2, draws=20)
+    return quick(run)(jax.random.key(1), examples)
+
+
+def test_relabelling_the_examples_permutes_the_kernel():
+    order = (3, 0, 4, 2, 1)
+    chex.assert_trees_all_equal(on(order).trace, on((0, 1, 2, 3, 4)).trace)
+    permuted = on((0, 1, 2, 3, 4)).value[jnp.array(order)][:, jnp.array(order)]
+    chex.assert_trees_all_close(on(order).value, permuted, rtol=1e-5, atol=1e-6)
+
+
+def test_a_loss_without_examples_is_refused_with_what_to_write():
+    scalar = lambda w, data: jnp.mean(loss(w, data))
+    settings: dict[str, Any] = dict(nbeta=NBETA, gamma=GAMMA, chains=2, warmup=0, draws=4)
+    with pytest.raises(ValueError, match=r"returns shape \(\) for 5 examples: .* shape \(5,\)"):
+        loss_kernel(jax.random.key(0), scalar, PARAMS, DATA, sgld(0.1), **settings)
+
+
+def test_nan_draws_are_never_skipped():
+    wall = lambda w, data: jnp.where(jnp.abs(w[0] - PARAMS[0]) < 0.05, loss(w, data), jnp.nan)
+    options: dict[str, Any] = dict(nbeta=NBETA, gamma=GAMMA, chains=2, warmup=0, draws=50)
+    result = quick(lambda key: loss_kernel(key, wall, PARAMS, DATA, sgld(0.05), **options))(jax.random.key(0))
+    assert np.isfinite(result.trace[:, 0]).all()
+    assert np.isnan(result.value).all()

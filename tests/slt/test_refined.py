@@ -1,0 +1,124 @@
+"""Refined coefficients: the blocks, what a block moves, and exact values of blocks and other data."""
+
+import functools
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from slt.chains import Fold, run_chains
+from slt.llc import estimate_llc
+from slt.refined import blocks, per_block, refined_llc
+from slt.samplers.base import localised
+from slt.samplers.mala import mala
+from slt.samplers.sgld import sgld
+from slt.theory import regular_finite
+
+quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+REPLICAS = 100
+NO_DATA = jnp.zeros((1,))
+TREE = {"layer": {"W": jnp.ones((2, 3)), "b": jnp.zeros(2)}, "heads": [jnp.ones(4), jnp.ones(4)]}
+H = np.array([[2.0, 0.9, -0.5], [0.9, 1.0, 0.4], [-0.5, 0.4, 3.0]])
+CENTRE = {"u": jnp.array([0.3, -0.2]), "v": jnp.array([1.0])}
+MASKS = {"u": {"u": True, "v": False}, "part": {"u": jnp.array([True, False]), "v": True}, "all": True}
+FREE = {"u": [0, 1], "part": [0, 2], "all": [0, 1, 2]}
+
+
+def quadratic(params, data):
+    """The Hessian is H times the mean of the data, the minimum at CENTRE."""
+    w = jnp.concatenate([params["u"], params["v"]]) - jnp.concatenate([CENTRE["u"], CENTRE["v"]])
+    return data * (w @ jnp.asarray(H, jnp.float32) @ w) / 2
+
+
+def refined(key, loss=quadratic, params=CENTRE, data=None, masks=MASKS, **options):
+    settings: dict[str, Any] = dict(nbeta=50.0, gamma=20.0, chains=4, warmup=50, draws=300) | options
+    return refined_llc(key, loss, params, jnp.ones(2) if data is None else data, mala(0.015), masks=masks, **settings)
+
+
+def replicas(**options):
+    run = jax.vmap(lambda key: refined(key, **options))
+    return quick(run)(jax.random.split(jax.random.key(0), REPLICAS))
+
+
+def assert_calibrated(llc, exact, relative):
+    deviation, claimed = np.asarray(llc.value, float) - exact, np.sqrt(np.mean(np.square(llc.stderr)))
+    assert claimed < relative * exact
+    assert abs(deviation.mean()) < 4 * claimed / np.sqrt(REPLICAS)
+    assert 0.75 < deviation.std() / claimed < 1.3  # four standard errors of a standard deviation
+
+
+def test_blocks_are_named_by_their_path_and_cover_every_leaf_once():
+    masks = blocks(TREE)
+    assert list(masks) == ["heads/0", "heads/1", "layer/W", "layer/b"]
+    assert masks["layer/b"] == {"layer": {"W": False, "b": True}, "heads": [False, False]}
+    assert jax.tree.map(lambda *free: sum(free), *masks.values()) == jax.tree.map(lambda leaf: 1, TREE)
+
+
+def test_blocks_of_depth_one_are_the_top_level_subtrees():
+    masks = blocks(TREE, depth=1)
+    assert list(masks) == ["heads", "layer"]
+    assert masks["layer"] == {"layer": {"W": True, "b": True}, "heads": [False, False]}
+
+
+def test_bad_blocks_are_refused_with_what_to_write():
+    with pytest.raises(ValueError, match="got depth=0: write depth=1"):
+        blocks(TREE, depth=0)
+    with pytest.raises(ValueError, match=r"got no masks: write masks=blocks\(params\)"):
+        per_block(lambda mask: jnp.zeros(()), TREE, {})
+
+
+def test_what_is_outside_a_block_keeps_its_bits_and_all_of_it_moves():
+    def last_positions(mask):
+        loss = lambda params, data: sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(params))
+        potential = localised(loss, NO_DATA, TREE, nbeta=10.0, gamma=1.0, mask=mask)
+        keep = Fold(lambda params: params, lambda carry, params: params)
+        options: dict[str, Any] = dict(chains=2, warmup=3, draws=4, fold=keep)
+        return run_chains(jax.random.key(0), sgld(0.01), potential, TREE, **options).folded
+
+    masks = blocks(TREE)
+    for name, ends in quick(lambda: per_block(last_positions, TREE, masks))().items():
+        moved = jax.tree.map(lambda end, start: end != start[None], ends, TREE)
+        expected = jax.tree.map(lambda free, end: jnp.full(end.shape, free), masks[name], ends)
+        chex.assert_trees_all_equal(moved, expected)
+
+
+def test_the_coefficients_of_blocks_are_those_of_their_blocks_of_the_hessian():
+    """The others are held, not integrated out: H_CC, off-diagonal terms within it included."""
+    for name, llc in replicas().items():
+        exact = regular_finite(np.linalg.eigvalsh(H[np.ix_(FREE[name], FREE[name])]), nbeta=50.0, gamma=20.0)
+        assert_calibrated(llc, exact, 0.06)
+
+
+def test_on_other_data_they_are_those_of_its_curvature():
+    data = jnp.array([[0.2, 0.6], [2.0, 4.0]])  # two data sets, whose Hessians are 0.4 H and 3 H
+    run = lambda key: jax.vmap(lambda data: refined(key, data=data, masks={"u": MASKS["u"]}))(data)
+    llc = quick(jax.vmap(run))(jax.random.split(jax.random.key(0), REPLICAS))["u"]
+    for i, scale in enumerate((0.4, 3.0)):
+        exact = regular_finite(scale * np.linalg.eigvalsh(H[:2, :2]), nbeta=50.0, gamma=20.0)
+        assert_calibrated(jax.tree.map(lambda leaf: leaf[:, i], llc), exact, 0.07)
+
+
+def test_a_product_restricted_to_a_factor_has_the_coefficient_of_the_factor():
+    """K = u^2 v^2 at u = 0, v = 1: u^2 with v held, and nothing at all with u held."""
+    loss = lambda params, data: data * params["u"][0] ** 2 * params["v"][0] ** 2
+    params = {"u": jnp.zeros(1), "v": jnp.ones(1)}
+    llc = replicas(loss=loss, params=params, masks=blocks(params))
+    assert_calibrated(llc["u"], regular_finite([2.0], nbeta=50.0, gamma=20.0), 0.08)
+    np.testing.assert_array_equal(llc["v"].value, 0)
+
+
+def test_one_call_is_the_loop_over_estimates_with_each_mask():
+    short: dict[str, Any] = dict(nbeta=50.0, gamma=20.0, chains=2, warmup=2, draws=8, thin=2, batch_size=1)
+
+    def both(key):
+        data, sampler = jnp.array([0.5, 1.5]), sgld(0.01)
+        options: dict[str, Any] = dict(baseline="paired", chance=2.0, **short)
+        together = refined_llc(key, quadratic, CENTRE, data, sampler, masks={"part": MASKS["part"]}, **options)
+        alone = estimate_llc(jax.random.clone(key), quadratic, CENTRE, data, sampler, mask=MASKS["part"], **options)
+        return together["part"], alone
+
+    together, alone = quick(both)(jax.random.key(0))
+    chex.assert_trees_all_close(together, alone, rtol=1e-4, atol=1e-5)
