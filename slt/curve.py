@@ -39,10 +39,10 @@ def curve_verdict(llc: LLC) -> list[str]:
     Five checkpoints or more are needed for the regression: estimates that do not depend on the loss are then taken
     for it in less than 1 of 1000 curves. Then, how many checkpoints each finding of `verdict` is true of.
     """
-    rows = rows(llc)
-    counts = Counter(line.split(":")[0] for row in rows for line in verdict(row))
-    return _disguise(llc, len(rows)) + [
-        f"{kind}: {count} of {len(rows)} checkpoints; see verdict of one of them"
+    each = rows(llc)
+    counts = Counter(line.split(":")[0] for row in each for line in verdict(row))
+    return _disguise(llc, len(each)) + [
+        f"{kind}: {count} of {len(each)} checkpoints; see verdict of one of them"
         for kind, count in counts.most_common()
     ]
 
