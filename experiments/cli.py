@@ -50,6 +50,9 @@ def main(argv: list[str]) -> int:
         if argv[0] == "plan":
             _plan(console, argv[1:])
             return 0
+        if argv[0] == "results":
+            _results(argv[1:])
+            return 0
         with console.status("importing"):
             _configure(argv)
             module = find(argv[0])
@@ -87,7 +90,8 @@ def main(argv: list[str]) -> int:
 
 def _list(console: Console) -> None:
     table = Table(
-        title=escape("python -m experiments [plan] NAME [--flags] [--preset smoke|default|paper] [--out DIR]")
+        title=escape("python -m experiments [plan] NAME [--flags] [--preset smoke|default|paper] [--out DIR]"),
+        caption="python -m experiments results DIR ...: what finished runs claimed and measured, as Markdown",
     )
     for column in ("name", "question", "cost"):
         table.add_column(column)
@@ -195,6 +199,14 @@ def _plan(console: Console, argv: list[str]) -> None:
     import jax
 
     console.print(plan.table(wanted.name, stages, wanted.devices or jax.device_count(), peak, wanted.tflops))
+
+
+def _results(directories: list[str]) -> None:
+    from experiments import results
+
+    if not directories:
+        raise ValueError("got no run directory: write results DIR ...")
+    print(results.page([Path(directory) for directory in directories]), end="")
 
 
 def _submit(console: Console, argv: list[str], settings: str, directory: Path) -> None:
