@@ -1,9 +1,10 @@
 # make demo: the tms experiment, end to end.  make test: the default tests.  make speed: side by side with the peers.
+# make results: every experiment, and docs/results.md with its figures.
 # Each installs what is missing into .venv; the peers, which exclude each other, into environments of their own in it.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test slow lint speed peers clean
+.PHONY: demo test slow lint speed results peers clean
 
 demo: .venv/installed
 	$(BIN)/python -m experiments tms
@@ -22,6 +23,14 @@ lint: .venv/installed-dev
 
 speed: .venv/installed peers
 	$(BIN)/python -m experiments speed
+
+EXPERIMENTS := tms llc_calibration grid saturation stages wbic tms_bayes speed
+
+results: .venv/installed peers
+	for name in $(EXPERIMENTS); do \
+	    $(BIN)/python -m experiments $$name --out checkpoints/default/$$name && \
+	    cp checkpoints/default/$$name/figure.png docs/$$name.png || exit 1; done
+	$(BIN)/python -m experiments results $(EXPERIMENTS:%=checkpoints/default/%) > docs/results.md
 
 peers: .venv/peers/devinterp1/installed .venv/peers/devinterp2/installed .venv/peers/canonical/installed
 
