@@ -7,6 +7,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from slt.chains import Fold, covariance, jackknife, per_chain, pooled, run_chains
 from slt.samplers.base import localised
@@ -151,6 +152,7 @@ def test_with_one_chain_the_standard_error_is_unknown():
     assert np.all(np.isnan(stderr))
 
 
+@pytest.mark.slow
 def test_of_each_draw_only_the_recorded_loss_is_kept():
     potential = localised(lambda w, x: (w - x) ** 2, jnp.zeros(50), jnp.float32(0), nbeta=4.0, gamma=1.0)
 

@@ -64,6 +64,7 @@ def test_the_matrix_and_the_product_are_those_of_a_quadratic_and_with_a_mask_tho
     np.testing.assert_allclose(ravel_pytree(product)[0], H @ np.asarray(ravel_pytree(v)[0]), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_on_a_network_they_are_those_of_the_dense_hessian():
     loss, params, data = network()
     flat, unravel = ravel_pytree(params)

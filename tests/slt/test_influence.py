@@ -132,6 +132,7 @@ def test_a_loss_without_examples_is_refused_with_what_to_write():
         loss_kernel(jax.random.key(0), scalar, PARAMS, DATA, sgld(0.1), **settings)
 
 
+@pytest.mark.slow
 def test_nan_draws_are_never_skipped():
     wall = lambda w, data: jnp.where(jnp.abs(w[0] - PARAMS[0]) < 0.05, loss(w, data), jnp.nan)
     options: dict[str, Any] = dict(nbeta=NBETA, gamma=GAMMA, chains=2, warmup=0, draws=50)

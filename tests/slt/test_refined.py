@@ -101,6 +101,7 @@ def test_on_other_data_they_are_those_of_its_curvature():
         assert_calibrated(jax.tree.map(lambda leaf: leaf[:, i], llc), exact, 0.12)
 
 
+@pytest.mark.slow
 def test_a_product_restricted_to_a_factor_has_the_coefficient_of_the_factor():
     """K = u^2 v^2 at u = 0, v = 1: u^2 with v held, and nothing at all with u held."""
     loss = lambda params, data: data * params["u"][0] ** 2 * params["v"][0] ** 2
@@ -110,6 +111,7 @@ def test_a_product_restricted_to_a_factor_has_the_coefficient_of_the_factor():
     np.testing.assert_array_equal(llc["v"].value, 0)
 
 
+@pytest.mark.slow
 def test_one_call_is_the_loop_over_estimates_with_each_mask():
     short: dict[str, Any] = dict(nbeta=50.0, gamma=20.0, chains=2, warmup=2, draws=8, thin=2, batch_size=1)
 

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from slt.refined import blocks, refined_llc
 from slt.samplers.mala import mala
@@ -119,6 +120,7 @@ def test_without_a_restriction_both_are_the_same():
     np.testing.assert_allclose(replicas()["all"].value, replicas()["all"].restricted, rtol=1e-3, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_the_rise_is_the_refined_learning_coefficient():
     key = jax.random.split(jax.random.key(0), REPLICAS)[0]
     llc = quick(lambda key: refined_llc(key, loss, PARAMS, DATA, mala(0.04), masks=blocks(PARAMS), **SETTINGS))(key)
@@ -126,6 +128,7 @@ def test_the_rise_is_the_refined_learning_coefficient():
         np.testing.assert_allclose(NBETA * replicas()[name].rise[0], llc[name].value, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_examples_may_be_others_than_the_data():
     def both(key):
         other = {"H": DATA["H"][1:3], "b": DATA["b"][1:3]}
