@@ -1,0 +1,139 @@
+"""A grid of estimates against single ones and against exact values; and the plateau of grids whose law is known."""
+
+import functools
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from slt.chains import Chains
+from slt.diagnostics import verdict
+from slt.grid import llc_grid, plateau
+from slt.llc import estimate_llc, summary
+from slt.samplers.mala import mala
+from slt.samplers.sgld import sgld
+from slt.theory import regular_finite
+
+quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+NO_DATA = jnp.zeros((1,))
+CURVATURES = np.array([0.5, 1.0, 2.0])
+STEPS, NBETAS, GAMMAS = np.array([0.005, 0.01]), np.array([50.0, 100.0]), np.array([1.0, 30.0, 100.0])
+AXES: Any = dict(step_sizes=STEPS, nbetas=NBETAS, gammas=GAMMAS)
+SHORT: Any = dict(chains=2, warmup=3, draws=8)
+
+
+def quadratic(w, data):
+    return jnp.sum(jnp.asarray(CURVATURES, jnp.float32) * w**2) / 2
+
+
+def linear(w, x):
+    return (w[0] - x) ** 2 / 2
+
+
+@functools.cache
+def over_the_grid():
+    options: dict[str, Any] = dict(chains=100, warmup=400, draws=400, block=6)
+    run = lambda key: llc_grid(key, quadratic, jnp.zeros(3), NO_DATA, sgld, **AXES, **options)
+    return quick(run)(jax.random.key(0))
+
+
+def test_every_cell_of_a_regular_model_has_the_exact_value_of_its_setting():
+    llc = over_the_grid()
+    assert llc.value.shape == (2, 2, 3)
+    for at in np.ndindex(2, 2, 3):
+        eps, nbeta, gamma = STEPS[at[0]], NBETAS[at[1]], GAMMAS[at[2]]
+        exact = regular_finite(CURVATURES, nbeta=float(nbeta), gamma=float(gamma), step_size=float(eps))
+        assert abs(llc.value[at] - exact) < 4 * llc.stderr[at]
+        assert llc.stderr[at] < 0.025 * exact
+
+
+def test_a_cell_is_the_estimate_alone_with_the_same_key():
+    x = jax.random.normal(jax.random.key(3), (10,))
+    options: dict[str, Any] = SHORT | dict(batch_size=4, baseline="paired", chance=2.0, mask=jnp.array([True, False]))
+
+    def both(key):
+        setting: dict[str, Any] = dict(nbeta=NBETAS[1], gamma=GAMMAS[2])
+        alone = estimate_llc(key, linear, jnp.zeros(2), x, sgld(STEPS[0]), **setting, **options)
+        return llc_grid(jax.random.clone(key), linear, jnp.zeros(2), x, sgld, **AXES, **options), alone
+
+    grid, alone = quick(both)(jax.random.key(0))
+    chex.assert_trees_all_close(jax.tree.map(lambda leaf: leaf[0, 1, 2], grid), alone, rtol=1e-3, atol=1e-4)
+
+
+def test_the_loss_is_traced_as_often_for_a_grid_as_for_one_cell():
+    traces = []
+
+    def counted(w, data):
+        traces.append(1)
+        return quadratic(w, data)
+
+    def times(**axes):
+        traces.clear()
+        run = lambda key: llc_grid(key, counted, jnp.zeros(3), NO_DATA, mala, **axes, **SHORT)
+        jax.eval_shape(run, jax.random.key(0))
+        return len(traces)
+
+    one = dict(step_sizes=STEPS[:1], nbetas=NBETAS[:1], gammas=GAMMAS[:1])
+    assert times(**AXES) == times(**one) > 0
+
+
+def test_an_empty_axis_is_refused_with_what_to_write():
+    with pytest.raises(ValueError, match=r"got no gammas: write at least one, gammas=jnp.array"):
+        llc_grid(jax.random.key(0), quadratic, jnp.zeros(3), NO_DATA, sgld, **AXES | dict(gammas=np.zeros(0)), **SHORT)
+
+
+def exactly(values, draws=1000):
+    """Estimates from independent draws whose means are `values`: four chains of lambda times a gamma variable."""
+    values = np.asarray(values, float)
+    draw = np.random.default_rng(0).gamma(2, 1 / 2, size=(*values.shape, 4, draws)) * values[..., None, None]
+    one = lambda trace: summary(Chains(trace, jnp.ones(4), ()), nbeta=1.0, loss_at_centre=jnp.zeros(()), adjusted=True)
+    each = quick(jax.vmap(one))(jnp.asarray(draw.reshape(-1, 4, draws), jnp.float32))
+    return jax.tree.map(lambda leaf: np.array(leaf).reshape(*values.shape, *leaf.shape[1:]), each)
+
+
+HALVED = 1.5 * np.outer(np.ones(4), 1 / (1 + np.array([0.01, 0.03, 0.1, 1.0, 3.0])))[:, None] * np.ones((1, 2, 1))
+
+
+def test_the_plateau_is_where_nothing_matters():
+    """lambda = 1.5/(1 + g): within a tenth of each other for g = .01 to .1, and halved at 1."""
+    found = plateau(exactly(HALVED))
+    assert found.member.shape == (4, 2, 5)
+    np.testing.assert_array_equal(found.member.all(axis=(0, 1)), [True, True, True, False, False])
+    assert found.member.sum() == 24
+    assert found.value == pytest.approx(1.5 / 1.03, rel=0.03)
+    assert found.low <= found.value <= found.high < 1.6
+    assert found.stderr == pytest.approx(1.5 / np.sqrt(2 * 4000), rel=0.15)
+
+
+def test_a_grid_that_depends_on_an_axis_everywhere_has_no_plateau():
+    found = plateau(exactly(HALVED * np.array([1.0, 2.0])[None, :, None]))
+    assert np.isnan(found.value)
+    assert not found.member.any()
+    assert plateau(exactly(HALVED[:, :1])).member.sum() == 12  # at one nbeta there is nothing to depend on
+
+
+def test_cells_in_which_the_verdict_finds_something_are_left_out_and_the_rest_hangs_together():
+    llc = exactly(HALVED)
+    llc.trace[1, 0, 1, 0, 5] = np.nan
+    llc.trace[:, :, 2] = 7.0  # never moves
+    assert verdict(type(llc)(*[leaf[0, 0, 2] for leaf in llc]))
+    expected = np.zeros(HALVED.shape, bool)
+    expected[:, :, :2] = True
+    expected[1, 0, 1] = False
+    np.testing.assert_array_equal(plateau(llc).member, expected)
+
+
+def test_an_estimate_that_knows_nothing_agrees_with_nothing():
+    llc = exactly(HALVED)
+    llc.stderr[:, :, 4] = 10.0
+    assert not plateau(llc).member[:, :, 4].any()
+
+
+def test_values_far_apart_on_the_grid_do_not_join_through_what_lies_between_them():
+    """Steps of 4 % along the last axis: neighbours agree, the ends do not."""
+    found = plateau(exactly(np.ones((2, 2, 1)) * 1.04 ** np.arange(12), draws=20_000))
+    assert found.high < 1.25 * found.low
+    assert 3 <= found.member.any(axis=(0, 1)).sum() <= 6
