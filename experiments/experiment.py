@@ -6,7 +6,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-EXPERIMENTS = {"tms": "1-2 min on two cores", "speed": "6 min on two cores, with peers"}
+EXPERIMENTS = {"tms": "1-2 min on two cores", "speed": "6 min on two cores, with peers", "grid": "2 min on two cores"}
 """Every experiment with what its default preset costs. The name is the module's, in `experiments`."""
 
 

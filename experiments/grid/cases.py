@@ -1,0 +1,106 @@
+"""Models whose learning coefficient is known: asymptotically, and what an exact sampler returns at finite nbeta and gamma."""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from slt.samplers.base import Data, Loss, Params
+from slt.strata import deep_linear_local, rank_array
+from slt.theory import normal_crossing, normal_crossing_finite, reduced_rank, reduced_rank_finite, regular_finite
+
+
+class Case(NamedTuple):
+    """A loss, its minimum w* = `params`, and what is known there.
+
+    value: lambda.      finite: (nbeta, gamma) -> nbeta E[K] under exact sampling, NaN where there is no posterior; None
+    where it is not known in closed form.      curvature: the largest Hessian eigenvalue of the loss at w*.
+    """
+
+    loss: Loss
+    params: Params
+    data: Data
+    value: float
+    finite: Callable[[float, float], float] | None
+    curvature: float
+    batch_size: int | None = None
+    baseline: Literal["full", "paired"] = "full"
+
+
+SIZE, BATCH = 1000, 32  # of the data set and of its minibatches
+CURVATURES = np.geomspace(0.01, 1, 10)
+POWERS = (1, 2)
+SHAPE = 5, 3, 5
+WIDTHS, RANK = (4, 3, 3, 4), 1
+NOTHING = jnp.zeros((1,))
+
+
+def regular() -> Case:
+    """Linear regression with ten coefficients, curvatures from .01 to 1, on all its data: lambda = 5."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(SIZE, len(CURVATURES))) * np.sqrt(CURVATURES)
+    y = x.sum(axis=1) + rng.normal(size=SIZE)
+    w = np.linalg.lstsq(x, y, rcond=None)[0]
+    h = np.linalg.eigvalsh(x.T @ x / SIZE)
+
+    def loss(w: Array, data: tuple[Array, Array]) -> Array:
+        return (data[1] - data[0] @ w) ** 2 / 2
+
+    single = lambda a: jnp.asarray(a, jnp.float32)
+    finite = lambda nbeta, gamma: regular_finite(h, nbeta=nbeta, gamma=gamma)
+    return Case(loss, single(w), (single(x), single(y)), len(h) / 2, finite, h[-1])
+
+
+def minibatches() -> Case:
+    """The same regression, its gradients and losses on minibatches of 32, paired with those of w*."""
+    return regular()._replace(batch_size=BATCH, baseline="paired")
+
+
+def monomial() -> Case:
+    """K = w1^2 w2^4 at the origin, where it has no curvature at all: lambda = 1/4."""
+    loss = lambda w, data: jnp.prod(w ** (2 * jnp.array(POWERS)))
+
+    def finite(nbeta: float, gamma: float) -> float:
+        return normal_crossing_finite(POWERS, nbeta=nbeta, gamma=gamma) if gamma > 0 else np.nan
+
+    return Case(loss, jnp.zeros(len(POWERS)), NOTHING, normal_crossing(POWERS)[0], finite, 0.0)
+
+
+def reduced() -> Case:
+    """Reduced-rank regression, 5 -> 3 -> 5, at zero: lambda = 6.5."""
+    M, H, N = SHAPE
+    loss = lambda params, data: jnp.sum((params["B"] @ params["A"]) ** 2) / 2
+
+    def finite(nbeta: float, gamma: float) -> float:
+        return reduced_rank_finite(M, H, N, nbeta=nbeta, gamma=gamma) if gamma > 0 else np.nan
+
+    params = {"A": jnp.zeros((H, M)), "B": jnp.zeros((N, H))}
+    return Case(loss, params, NOTHING, reduced_rank(M, H, N, 0)[0], finite, 0.0)
+
+
+def deep() -> Case:
+    """The deep linear network 4 -> 3 -> 3 -> 4 at its most degenerate point of rank one; lambda from `slt.strata`."""
+    layers = [np.eye(outputs, inputs) * (np.arange(inputs) < RANK) for inputs, outputs in zip(WIDTHS, WIDTHS[1:], strict=False)]  # fmt: skip
+    target = jnp.asarray(layers[2] @ layers[1] @ layers[0], jnp.float32)
+    loss = lambda W, data: jnp.sum((W["3"] @ W["2"] @ W["1"] - target) ** 2) / 2
+    params = {str(l): jnp.asarray(W, jnp.float32) for l, W in enumerate(layers, 1)}
+    return Case(loss, params, NOTHING, deep_linear_local(rank_array(layers)), None, 3.0)
+
+
+CASES: dict[str, Callable[[], Case]] = {
+    "regular": regular,
+    "minibatches": minibatches,
+    "monomial": monomial,
+    "reduced rank": reduced,
+    "deep linear": deep,
+}
+
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "the sampler's own": dict(step_size=0.01, nbeta=1.0, gamma=0.0),
+    "with default_nbeta of a batch of 32": dict(step_size=0.01, nbeta=BATCH / np.log(BATCH), gamma=0.0),
+    "its accuracy test": dict(step_size=4e-4, nbeta=SIZE / np.log(SIZE), gamma=0.0),
+    "its introduction": dict(step_size=4e-4, nbeta=SIZE / np.log(SIZE), gamma=100.0),
+}
+"""Settings of devinterp: the defaults of `sgld` and `sample` (1.3.2, 2.0.1), and those its tests and notebooks write."""
