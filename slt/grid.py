@@ -1,12 +1,13 @@
 """lambda-hat over a grid of step sizes, temperatures and localisations, and the part of it where none of them matters."""
 
+import itertools
 from collections.abc import Callable
+from math import prod
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.ndimage
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from slt.curve import rows
@@ -14,7 +15,7 @@ from slt.diagnostics import verdict
 from slt.llc import LLC, estimate_llc
 from slt.samplers.base import Data, Loss, Params, Sampler
 
-ERRORS = 2.0  # standard errors apart that still agree
+ERRORS = 2.0  # standard errors off the median that still agree
 
 
 def llc_grid(
@@ -87,40 +88,32 @@ class Plateau(NamedTuple):
 
 
 def plateau(llc: LLC, *, tolerance: float = 0.1) -> Plateau:
-    """Where lambda-hat does not depend on the setting: neighbours on a grid that agree, in which `verdict` finds nothing.
+    """Where lambda-hat does not depend on the setting: the largest block of cells that agree and that `verdict` passes.
 
-    `llc` has any leading axes. Cells agree with a value v that are off by at most tolerance |v| or two standard errors
-    of the difference; a cell whose own error exceeds tolerance |v| is no evidence and left out. Each cell in turn is v,
-    what agrees with it and hangs together with it is a candidate, and the largest counts that has two settings of each
-    axis longer than one. So a sheet on which lambda-hat is proportional to nbeta, as where chains forget w*, is none.
-    On the host.
+    `llc` has any leading axes. A block is a range of neighbouring settings along each of them, two or more of every
+    axis that has two. All its cells are passed, have an error below tolerance |v|, and are off v, their median, by at
+    most tolerance |v| or two standard errors. A sheet on which lambda-hat is proportional to nbeta, as where chains
+    forget w*, is none, and nor is a ridge on which two errors cancel. On the host.
     """
     value, stderr = np.asarray(llc.value, float), np.asarray(llc.stderr, float)
-    sound = np.reshape([not verdict(row) for row in rows(llc)], value.shape)
-    usable = sound & (stderr <= tolerance * np.abs(value))
-    found = [_around(tuple(at.tolist()), value, stderr, usable, tolerance) for at in np.argwhere(usable)]
-    wide = [member for member in found if _spans(member)]
-    member = max(wide, key=np.count_nonzero, default=np.zeros(value.shape, bool))
-    if not member.any():
-        return Plateau(np.nan, np.nan, np.nan, np.nan, member)
-    inside = value[member]
-    return Plateau(
-        float(np.median(inside)), float(np.median(stderr[member])), float(inside.min()), float(inside.max()), member
-    )
+    passed = np.reshape([not verdict(row) for row in rows(llc)], value.shape)
+    usable = passed & (stderr <= tolerance * np.abs(value))
+    for block in _blocks(value.shape):
+        if usable[block].all() and _agree(value[block], stderr[block], tolerance):
+            inside, member = value[block], np.zeros(value.shape, bool)
+            member[block] = True
+            error = float(np.median(stderr[block]))
+            return Plateau(float(np.median(inside)), error, float(inside.min()), float(inside.max()), member)
+    return Plateau(np.nan, np.nan, np.nan, np.nan, np.zeros(value.shape, bool))
 
 
-def _around(
-    at: tuple[int, ...], value: np.ndarray, stderr: np.ndarray, usable: np.ndarray, tolerance: float
-) -> np.ndarray:
-    """The cells that agree with this one and hang together with it through such cells."""
-    apart, error = np.abs(value - value[at]), np.hypot(stderr, stderr[at])
-    with np.errstate(invalid="ignore"):
-        agrees = usable & (apart <= np.maximum(tolerance * abs(value[at]), ERRORS * error))
-    parts = np.asarray(scipy.ndimage.label(agrees)[0])  # type: ignore[index]
-    return parts == parts[at]
+def _blocks(shape: tuple[int, ...]) -> list[tuple[slice, ...]]:
+    """All ranges of two settings or more along each axis (of one, where there is one), the largest first."""
+    ranges = [[slice(i, j) for i in range(n) for j in range(i + min(2, n), n + 1)] for n in shape]
+    size = lambda block: prod(part.stop - part.start for part in block)
+    return sorted(itertools.product(*ranges), key=size, reverse=True)
 
 
-def _spans(member: np.ndarray) -> bool:
-    """Two settings or more of every axis that has them."""
-    extent = (len(np.unique(index)) for index in np.nonzero(member))
-    return all(size >= min(2, length) for size, length in zip(extent, member.shape, strict=True))
+def _agree(value: np.ndarray, stderr: np.ndarray, tolerance: float) -> bool:
+    middle = np.median(value)
+    return bool(np.all(np.abs(value - middle) <= np.maximum(tolerance * abs(middle), ERRORS * stderr)))
