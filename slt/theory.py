@@ -6,6 +6,7 @@ lambda. Host functions on Python numbers, in double precision.
 """
 
 from collections.abc import Sequence
+from functools import cache
 from math import ceil, isqrt
 
 import numpy as np
@@ -169,7 +170,7 @@ def reduced_rank_finite(inputs: int, hidden: int, outputs: int, *, nbeta: float,
     r, other = sorted((hidden, inputs))
     if r > 3:
         raise ValueError(f"got min(inputs, hidden)={r}: the quadrature covers up to three singular values")
-    nodes, weights = np.polynomial.legendre.leggauss({1: 2000, 2: 600, 3: 160}[r])
+    nodes, weights = _legendre({1: 2000, 2: 600, 3: 160}[r])
     low, high = np.log(1e-9 / nbeta), np.log(200 / gamma)
     y = (high - low) / 2 * nodes + (high + low) / 2
     x = np.exp(y)
@@ -181,3 +182,7 @@ def reduced_rank_finite(inputs: int, hidden: int, outputs: int, *, nbeta: float,
         for j in range(i):
             total = total * np.abs(x[axes[i]] - x[axes[j]])
     return float(np.sum(total * sum(energy[i] for i in axes)) / np.sum(total))
+
+
+# nodes and weights on [-1, 1]: an eigenvalue problem, and the dearest part of the integrals above
+_legendre = cache(np.polynomial.legendre.leggauss)
