@@ -92,7 +92,8 @@ def plateau(llc: LLC, *, tolerance: float = 0.1) -> Plateau:
 
     `llc` has any leading axes. A block is a range of neighbouring settings along each of them, two or more of every
     axis that has two. All its cells are passed, have an error below tolerance |v|, and are off v, their median, by at
-    most tolerance |v| or two standard errors. A sheet on which lambda-hat is proportional to nbeta, as where chains
+    most tolerance |v| or two standard errors. Of blocks of one size the last counts, the one at larger step sizes: at
+    the smallest, where chains have not moved along the flat directions, it does not matter either. A sheet on which lambda-hat is proportional to nbeta, as where chains
     forget w*, is none, and nor is a ridge on which two errors cancel. On the host.
     """
     value, stderr = np.asarray(llc.value, float), np.asarray(llc.stderr, float)
@@ -108,10 +109,10 @@ def plateau(llc: LLC, *, tolerance: float = 0.1) -> Plateau:
 
 
 def _blocks(shape: tuple[int, ...]) -> list[tuple[slice, ...]]:
-    """All ranges of two settings or more along each axis (of one, where there is one), the largest first."""
+    """All ranges of two settings or more along each axis (of one, where there is one), the best first."""
     ranges = [[slice(i, j) for i in range(n) for j in range(i + min(2, n), n + 1)] for n in shape]
-    size = lambda block: prod(part.stop - part.start for part in block)
-    return sorted(itertools.product(*ranges), key=size, reverse=True)
+    rank = lambda block: (prod(part.stop - part.start for part in block), *(part.stop for part in block))
+    return sorted(itertools.product(*ranges), key=rank, reverse=True)
 
 
 def _agree(value: np.ndarray, stderr: np.ndarray, tolerance: float) -> bool:

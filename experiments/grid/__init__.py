@@ -23,7 +23,6 @@ from slt.diagnostics import verdict
 from slt.grid import plateau
 from slt.hessian import gaussian_llc
 from slt.llc import LLC, estimate_llc
-from slt.samplers.base import Sampler
 from slt.samplers.mala import mala
 from slt.samplers.sgld import sgld
 
@@ -37,7 +36,7 @@ MAX_REFERENCE_ERROR = 0.03  # of a reference estimate, in units of itself
 PRESETS = {
     "smoke": dict(models="monomial", steps=3, gammas=2, chains=2, warmup=10, draws=20, reference=10),
     "default": {},
-    "paper": dict(steps=21, gammas=13, chains=10, warmup=5000, draws=5000, reference=20000),
+    "paper": dict(steps=21, gammas=13, chains=10, warmup=10000, draws=10000, reference=20000),
 }
 
 
@@ -47,8 +46,8 @@ def run(
     steps: Annotated[int, Doc("step sizes, from 1e-6 to 1e-1")] = 11,
     gammas: Annotated[int, Doc("localisations: 0, and from .1 to 1e4")] = 7,
     chains: Annotated[int, Doc("chains for an estimate")] = 4,
-    warmup: Annotated[int, Doc("steps thrown away at the start of each chain")] = 500,
-    draws: Annotated[int, Doc("draws of each chain")] = 1000,
+    warmup: Annotated[int, Doc("steps thrown away at the start of each chain")] = 2000,
+    draws: Annotated[int, Doc("draws of each chain, one in three steps")] = 2000,
     reference: Annotated[
         int, Doc("draws, one in four steps, of each of 16 MALA chains where no exact value is known")
     ] = 5000,
@@ -80,7 +79,7 @@ def _model(
     name: str, case: Case, axes: dict[str, np.ndarray], chains: int, warmup: int, draws: int, reference: int
 ) -> xr.Dataset:
     """One model: its grid, its truth, its plateaus, and what the settings of devinterp give."""
-    length = dict(chains=chains, warmup=warmup, draws=draws)
+    length = dict(chains=chains, warmup=warmup, draws=draws, thin=3)
     grid = sweep.product(**{axis: values.tolist() for axis, values in axes.items()})
     cells = sweep.run(_point(case, sgld, **length), grid, name=name, block=BLOCK)
     llc = _llc(cells, tuple(len(values) for values in axes.values()))
@@ -159,20 +158,21 @@ def _gaussian(case: Case, axes: dict[str, np.ndarray]) -> Float[np.ndarray, "b g
 
 
 def _llc(estimates: xr.Dataset, shape: tuple[int, ...]) -> LLC:
-    fields = (estimates[name].values for name in LLC._fields[:-1])
-    trace = estimates["trace"].values
-    return LLC(*(field.reshape(shape) for field in fields), trace=trace.reshape(*shape, *trace.shape[-2:]))
+    return LLC._make(
+        leaf.reshape(*shape, *leaf.shape[leaf.ndim - inner :])
+        for leaf, inner in ((estimates[name].values, 2 if name == "trace" else 0) for name in LLC._fields)
+    )
 
 
 def _findings(llc: LLC) -> np.ndarray:
     """The kinds of trouble `verdict` finds with each estimate."""
     kinds = [", ".join(line.split(":")[0] for line in verdict(row)) for row in rows(llc)]
-    return np.array(kinds, dtype=str).reshape(llc.value.shape)
+    return np.array(kinds, dtype=str).reshape(np.shape(llc.value))
 
 
 def _drift(llc: LLC) -> np.ndarray:
     """How far the recorded loss moves between the halves of its trace, in units of lambda-hat: all a trace plot shows."""
     half = llc.trace.shape[-1] // 2
     with np.errstate(all="ignore"):
-        first, second = llc.trace[..., :half].mean((-1, -2)), llc.trace[..., half:].mean((-1, -2))
-        return (second - first) / np.abs(llc.value)
+        first, second = (np.mean(part, axis=(-1, -2)) for part in (llc.trace[..., :half], llc.trace[..., half:]))
+        return np.asarray((second - first) / np.abs(llc.value))

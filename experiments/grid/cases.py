@@ -1,5 +1,6 @@
 """Models whose learning coefficient is known: asymptotically, and what an exact sampler returns at finite nbeta and gamma."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -38,24 +39,25 @@ NOTHING = jnp.zeros((1,))
 
 
 def regular() -> Case:
-    """Linear regression with ten coefficients, curvatures from .01 to 1, on all its data: lambda = 5."""
+    """K = sum_i h_i w_i^2/2, ten curvatures from .01 to 1: lambda = 5."""
+    loss = lambda w, data: jnp.sum(jnp.asarray(CURVATURES, jnp.float32) * w**2) / 2
+    finite = lambda nbeta, gamma: regular_finite(CURVATURES, nbeta=nbeta, gamma=gamma)
+    return Case(loss, jnp.zeros(len(CURVATURES)), NOTHING, len(CURVATURES) / 2, finite, CURVATURES[-1])
+
+
+def minibatches() -> Case:
+    """Linear regression with these curvatures, on minibatches of 32 of 1000 examples, paired with those of w*."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(SIZE, len(CURVATURES))) * np.sqrt(CURVATURES)
     y = x.sum(axis=1) + rng.normal(size=SIZE)
-    w = np.linalg.lstsq(x, y, rcond=None)[0]
-    h = np.linalg.eigvalsh(x.T @ x / SIZE)
+    w, h = np.linalg.lstsq(x, y, rcond=None)[0], np.linalg.eigvalsh(x.T @ x / SIZE)
 
     def loss(w: Array, data: tuple[Array, Array]) -> Array:
         return (data[1] - data[0] @ w) ** 2 / 2
 
-    single = lambda a: jnp.asarray(a, jnp.float32)
+    data = jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32)
     finite = lambda nbeta, gamma: regular_finite(h, nbeta=nbeta, gamma=gamma)
-    return Case(loss, single(w), (single(x), single(y)), len(h) / 2, finite, h[-1])
-
-
-def minibatches() -> Case:
-    """The same regression, its gradients and losses on minibatches of 32, paired with those of w*."""
-    return regular()._replace(batch_size=BATCH, baseline="paired")
+    return Case(loss, jnp.asarray(w, jnp.float32), data, len(h) / 2, finite, h[-1], BATCH, "paired")
 
 
 def monomial() -> Case:
@@ -82,7 +84,7 @@ def reduced() -> Case:
 
 def deep() -> Case:
     """The deep linear network 4 -> 3 -> 3 -> 4 at its most degenerate point of rank one; lambda from `slt.strata`."""
-    layers = [np.eye(outputs, inputs) * (np.arange(inputs) < RANK) for inputs, outputs in zip(WIDTHS, WIDTHS[1:], strict=False)]  # fmt: skip
+    layers = [np.eye(outputs, inputs) * (np.arange(inputs) < RANK) for inputs, outputs in itertools.pairwise(WIDTHS)]
     target = jnp.asarray(layers[2] @ layers[1] @ layers[0], jnp.float32)
     loss = lambda W, data: jnp.sum((W["3"] @ W["2"] @ W["1"] - target) ** 2) / 2
     params = {str(l): jnp.asarray(W, jnp.float32) for l, W in enumerate(layers, 1)}

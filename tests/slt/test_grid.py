@@ -30,7 +30,7 @@ def quadratic(w, data):
 
 
 def linear(w, x):
-    return (w[0] - x) ** 2 / 2
+    return (w[0] + 2 * w[1] - x) ** 2 / 2
 
 
 @functools.cache
@@ -127,8 +127,8 @@ def test_a_cell_in_which_the_verdict_finds_something_is_in_no_block():
 
 def test_an_estimate_that_knows_nothing_agrees_with_nothing():
     llc = exactly(HALVED)
-    llc.stderr[:, :, 4] = 10.0
-    assert not plateau(llc).member[:, :, 4].any()
+    llc.stderr[:, :, 3:] = 10.0
+    assert not plateau(llc).member[:, :, 3:].any()
 
 
 def test_a_slope_is_a_plateau_as_far_as_its_ends_are_near_the_middle():
@@ -143,3 +143,10 @@ def test_a_ridge_on_which_two_errors_cancel_is_none():
     i, j = np.indices((6, 6))
     values = np.where(np.isin(i - j, [0, 1]), 1.0, 1.5 ** (i - j))
     assert np.isnan(plateau(exactly(values[:, None, :])).value)
+
+
+def test_of_two_blocks_of_one_size_it_is_the_one_at_larger_step_sizes():
+    values = np.concatenate([np.full((2, 1, 3), 1.0), np.full((2, 1, 3), 1.5)])
+    found = plateau(exactly(values))
+    assert found.value == pytest.approx(1.5, rel=0.05)
+    np.testing.assert_array_equal(found.member.all(axis=(1, 2)), [False, False, True, True])
