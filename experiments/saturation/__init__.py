@@ -7,8 +7,8 @@ whose stages are known.
 """
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import jax
 import jax.flatten_util
@@ -22,6 +22,7 @@ from experiments.experiment import at_least, positive
 from experiments.saturation.cases import Case, Local, begin, deep_linear, local, quadratic, trainer
 from experiments.saturation.report import claims
 from slt.calibrate import calibrate
+from slt.curve import curve_verdict
 from slt.diagnostics import verdict
 from slt.llc import LLC, estimate_llc
 from slt.samplers.sgld import sgld
@@ -48,9 +49,13 @@ def run(
     checkpoints: Annotated[int, Doc("of each run: the start, and evenly spaced in log(step)")] = 32,
     learning_rate: Annotated[float, Doc("of gradient descent")] = 0.03,
     scale: Annotated[float, Doc("standard deviation of the weights at the start")] = 0.01,
-    loose_nbeta: Annotated[float, Doc("n*beta at which E[L] is about the chance loss, as in the published curves")] = 1.0,
+    loose_nbeta: Annotated[
+        float, Doc("n*beta at which E[L] is about the chance loss, as in the published curves")
+    ] = 1.0,
     nbeta: Annotated[float, Doc("n*beta of the localised chains")] = 3e4,
-    strength: Annotated[float, Doc("gamma/nbeta of the localised setting, of the ladder; 0: what calibrate finds")] = 0.0,
+    strength: Annotated[
+        float, Doc("gamma/nbeta of the localised setting, of the ladder; 0: what calibrate finds")
+    ] = 0.0,
     chains: Annotated[int, Doc("chains for an estimate")] = 4,
     warmup: Annotated[int, Doc("steps thrown away at the start of each chain")] = 1000,
     draws: Annotated[int, Doc("draws of each chain, one every two steps")] = 1000,
@@ -120,23 +125,18 @@ def _calibrated(case: Case, params: Any, at: Local) -> tuple[float, list[str]]:
         case.data,
         nbeta=nbeta,
         chance=case.chance,
-        batch_size=case.batch_size,
         gammas=[nbeta * strength for strength in STRENGTHS],
     )
     return min(STRENGTHS, key=lambda strength: abs(np.log(strength * nbeta / found.gamma))), found.reasons
 
 
-def _estimates(
-    case: Case, params: Any, seeds: np.ndarray, settings: tuple[np.ndarray, ...], **chains: int
-) -> LLC:
+def _estimates(case: Case, params: Any, seeds: np.ndarray, settings: tuple[np.ndarray, ...], **chains: int) -> LLC:
     """lambda-hat of every checkpoint under every setting, the same random numbers for all of a run."""
 
     def point(p: dict[str, Any]) -> LLC:
-        baseline: Literal["full", "paired"] = "full" if case.batch_size is None else "paired"
         return estimate_llc(
             _key(p["seed"], "chains"), case.loss, p["params"], case.data, sgld(p["step_size"]),
-            nbeta=p["nbeta"], gamma=p["gamma"], chance=case.chance, batch_size=case.batch_size, baseline=baseline,
-            thin=2, **chains,
+            nbeta=p["nbeta"], gamma=p["gamma"], chance=case.chance, thin=2, **chains,
         )  # fmt: skip
 
     time, each = len(case.checkpoints), settings[0].size
@@ -160,10 +160,23 @@ def _dataset(
     )
     kinds = [", ".join(line.split(":")[0] for line in verdict(LLC(*one))) for one in zip(*llc, strict=True)]
     numbers = {name: (every, getattr(llc, name).reshape(shape)) for name in ("value", "stderr", "ess", "rhat", "acceptance", "mean_loss", "saturation")}  # fmt: skip
+    curve = [_curve_findings(llc, shape, run, setting) for run in range(shape[0]) for setting in range(nbeta.size)]
+    product = params["W3"] @ params["W2"] @ params["W1"]
     flat = jax.vmap(jax.vmap(lambda p: jax.flatten_util.ravel_pytree(p)[0]))(params)
     variables = numbers | {
         "loss": (time, at.loss, {"long_name": "L(w*)"}),
-        "findings": (every, np.array(kinds, dtype=str).reshape(shape), {"long_name": "what verdict says of lambda-hat"}),
+        "learned": (("run", "time", "value_of"), np.diagonal(product, axis1=-2, axis2=-1), {"long_name": "W3 W2 W1"}),
+        "target": ("value_of", case.target, {"long_name": "what is learned"}),
+        "curve_findings": (
+            ("run", "temperature", "strength"),
+            np.array(curve, dtype=str).reshape(shape[0], *nbeta.shape),
+            {"long_name": "what curve_verdict says of the curve"},
+        ),
+        "findings": (
+            every,
+            np.array(kinds, dtype=str).reshape(shape),
+            {"long_name": "what verdict says of lambda-hat"},
+        ),
         "hessian_sum": (every, spread, {"long_name": "1/2 sum nbeta h/(nbeta h + gamma)"}),
         "quadratic": (every, full, {"long_name": "the same, and the slope"}),
         "slope": (time, np.linalg.norm(at.slope, axis=-1), {"long_name": "|grad L|"}),
@@ -174,9 +187,6 @@ def _dataset(
         "gamma": (("temperature", "strength"), gamma),
         "step_size": (("temperature", "strength"), step_size),
     }
-    if case.name == "deep linear":
-        product = params["W3"] @ params["W2"] @ params["W1"]
-        variables["learned"] = (("run", "time", "value_of"), np.diagonal(product, axis1=-2, axis2=-1))
     coordinates = {
         "step": ("time", case.checkpoints, {"units": "steps"}),
         "seed": ("run", seeds),
@@ -184,3 +194,9 @@ def _dataset(
         "strength": ("strength", np.array(STRENGTHS), {"long_name": "gamma/nbeta"}),
     }
     return xr.Dataset(variables, coordinates)
+
+
+def _curve_findings(llc: LLC, shape: tuple[int, ...], run: int, setting: int) -> str:
+    """The kinds of trouble `curve_verdict` finds with the curve of one run under one setting."""
+    curve = LLC._make(leaf.reshape(shape[0], shape[1], -1, *leaf.shape[1:])[run, :, setting] for leaf in llc)
+    return ", ".join(line.split(":")[0] for line in curve_verdict(curve))

@@ -1,6 +1,6 @@
-"""The models whose curves are estimated: one with known stages, one with attention."""
+"""The model whose curves are estimated, whose stages are known; and its loss to second order."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +19,7 @@ class Case(NamedTuple):
     """A model on its data, how it is trained, and the two temperatures at which its chains run.
 
     chance: the loss of the best constant prediction.  nbeta: loose, localised.  roam: how many times the curvature of
-    the checkpoints is the one where loose chains go.  batch_size: of the chains (None: all the data).
+    the checkpoints is the one where loose chains go.  target: the singular values to be learned.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Case(NamedTuple):
     checkpoints: Int[np.ndarray, " time"]
     nbeta: tuple[float, float]
     roam: float
-    batch_size: int | None
+    target: Float[np.ndarray, " size"]
 
 
 SINGULAR_VALUES, SIZE = (4.0, 2.0, 1.0), 6
@@ -60,7 +60,7 @@ def deep_linear(
 
     return Case(
         "deep linear", objective(model, task), data, sum(s * s for s in SINGULAR_VALUES) / 2, init, task,
-        optax.sgd(learning_rate), SIZE, schedule(steps, checkpoints), nbeta, 10.0, None,
+        optax.sgd(learning_rate), SIZE, schedule(steps, checkpoints), nbeta, 10.0, np.asarray(S),
     )  # fmt: skip
 
 
