@@ -128,6 +128,7 @@ def test_the_first_draw_without_warmup_is_the_start():
     chex.assert_trees_all_equal(jax.tree.map(lambda leaf: leaf[1, 0], positions(run())), CENTRE)
 
 
+@pytest.mark.slow
 def test_thinning_keeps_every_third_position_and_the_acceptance_of_all_steps():
     every, some = run(), run(warmup=6, draws=18, thin=3)
     chex.assert_trees_all_equal(positions(some), jax.tree.map(lambda leaf: leaf[:, 6::3], positions(every)))

@@ -118,6 +118,7 @@ def on(order):
     return quick(run)(jax.random.key(1), examples)
 
 
+@pytest.mark.slow
 def test_relabelling_the_examples_permutes_the_kernel():
     order = (3, 0, 4, 2, 1)
     chex.assert_trees_all_equal(on(order).trace, on((0, 1, 2, 3, 4)).trace)

@@ -92,6 +92,7 @@ def test_the_coefficients_of_blocks_are_those_of_their_blocks_of_the_hessian():
         assert_calibrated(llc, exact, 0.06)
 
 
+@pytest.mark.slow
 def test_on_other_data_they_are_those_of_its_curvature():
     data = jnp.array([[0.2, 0.6], [2.0, 4.0]])  # two data sets, whose Hessians are 0.4 H and 3 H
     run = lambda key: jax.vmap(lambda data: refined(key, data=data, masks={"u": MASKS["u"]}))(data)
