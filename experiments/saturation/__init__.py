@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import jax
-import jax.flatten_util
 import numpy as np
 import xarray as xr
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Key
 from typing_extensions import Doc
 
@@ -57,8 +57,8 @@ def run(
         float, Doc("gamma/nbeta of the localised setting, of the ladder; 0: what calibrate finds")
     ] = 0.0,
     chains: Annotated[int, Doc("chains for an estimate")] = 4,
-    warmup: Annotated[int, Doc("steps thrown away at the start of each chain")] = 1000,
-    draws: Annotated[int, Doc("draws of each chain, one every two steps")] = 1000,
+    warmup: Annotated[int, Doc("steps thrown away at the start of each chain")] = 2000,
+    draws: Annotated[int, Doc("draws of each chain, one every two steps")] = 1500,
 ) -> xr.Dataset:
     """Train, estimate every checkpoint at two temperatures and six strengths of localisation, and hold against the Hessian."""
     at_least(1, seeds=seeds, chains=chains)
@@ -85,7 +85,7 @@ def _key(seed: Any, purpose: str) -> Key[Array, ""]:
     return jax.random.fold_in(jax.random.key(seed), ("start", "train", "chains", "calibrate").index(purpose))
 
 
-def _curves(case: Case, seeds: Sequence[int], *, strength: float, **chains: int) -> xr.Dataset:
+def _curves(case: Case, seeds: Sequence[int], *, strength: float, chains: int, warmup: int, draws: int) -> xr.Dataset:
     """One case: its runs, everything known of their checkpoints, and the setting that is called localised."""
     runs = sweep.product(seed=seeds)
     state = jax.jit(jax.vmap(begin(case, _key), out_axes=TrainState._make((None, 0, 0))))(runs)
@@ -96,9 +96,9 @@ def _curves(case: Case, seeds: Sequence[int], *, strength: float, **chains: int)
         reasons = [f"gamma {strength * case.nbeta[LOCALISED]:.3g}: as given"]
     else:
         strength, reasons = _calibrated(case, params, at)
-    llc = _estimates(case, params, runs["seed"], (nbeta, gamma, step_size), **chains)
+    llc = _estimates(case, params, runs["seed"], (nbeta, gamma, step_size), (chains, warmup, draws))
     return _dataset(case, runs["seed"], params, at, (nbeta, gamma, step_size), llc).assign_attrs(
-        strength=strength, calibration="\n".join(reasons), chance=case.chance, case=case.name, **chains
+        strength=strength, calibration="\n".join(reasons), chance=case.chance, case=case.name
     )
 
 
@@ -130,13 +130,22 @@ def _calibrated(case: Case, params: Any, at: Local) -> tuple[float, list[str]]:
     return min(STRENGTHS, key=lambda strength: abs(np.log(strength * nbeta / found.gamma))), found.reasons
 
 
-def _estimates(case: Case, params: Any, seeds: np.ndarray, settings: tuple[np.ndarray, ...], **chains: int) -> LLC:
+def _estimates(
+    case: Case,
+    params: Any,
+    seeds: np.ndarray,
+    settings: tuple[np.ndarray, ...],
+    length: tuple[int, int, int],
+) -> LLC:
     """lambda-hat of every checkpoint under every setting, the same random numbers for all of a run."""
+
+    chains, warmup, draws = length
 
     def point(p: dict[str, Any]) -> LLC:
         return estimate_llc(
             _key(p["seed"], "chains"), case.loss, p["params"], case.data, sgld(p["step_size"]),
-            nbeta=p["nbeta"], gamma=p["gamma"], chance=case.chance, thin=2, **chains,
+            nbeta=p["nbeta"], gamma=p["gamma"], chance=case.chance, chains=chains, warmup=warmup,
+            draws=draws, thin=2,
         )  # fmt: skip
 
     time, each = len(case.checkpoints), settings[0].size
@@ -162,7 +171,7 @@ def _dataset(
     numbers = {name: (every, getattr(llc, name).reshape(shape)) for name in ("value", "stderr", "ess", "rhat", "acceptance", "mean_loss", "saturation")}  # fmt: skip
     curve = [_curve_findings(llc, shape, run, setting) for run in range(shape[0]) for setting in range(nbeta.size)]
     product = params["W3"] @ params["W2"] @ params["W1"]
-    flat = jax.vmap(jax.vmap(lambda p: jax.flatten_util.ravel_pytree(p)[0]))(params)
+    flat = jax.vmap(jax.vmap(lambda p: ravel_pytree(p)[0]))(params)
     variables = numbers | {
         "loss": (time, at.loss, {"long_name": "L(w*)"}),
         "learned": (("run", "time", "value_of"), np.diagonal(product, axis1=-2, axis2=-1), {"long_name": "W3 W2 W1"}),

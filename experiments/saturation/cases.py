@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, Key
 
 from toymodels.models.mlp import MLP
@@ -60,7 +61,7 @@ def deep_linear(
 
     return Case(
         "deep linear", objective(model, task), data, sum(s * s for s in SINGULAR_VALUES) / 2, init, task,
-        optax.sgd(learning_rate), SIZE, schedule(steps, checkpoints), nbeta, 10.0, np.asarray(S),
+        optax.sgd(learning_rate), SIZE, schedule(steps, checkpoints), nbeta, 4.0, np.asarray(S),
     )  # fmt: skip
 
 
@@ -82,8 +83,8 @@ def trainer(case: Case, key: Callable[[Any, str], Key[Array, ""]]) -> Callable[.
     """What `sweep.train` needs: one seed trained on through some checkpoints."""
 
     def onward(point: dict[str, Array], state: TrainState, stops: Array) -> tuple[TrainState, Trajectory]:
-        settings = dict(loss=case.loss, task=case.task, tx=case.tx, batch_size=case.train_batch)
-        return advance(key(point["seed"], "train"), state, stops, **settings)
+        own = key(point["seed"], "train")
+        return advance(own, state, stops, loss=case.loss, task=case.task, tx=case.tx, batch_size=case.train_batch)
 
     return onward
 
@@ -98,7 +99,7 @@ class Local(NamedTuple):
 
 def local(case: Case, params: Params) -> Local:
     """L, grad L and the eigenvalues of its Hessian at `params`."""
-    flat, unravel = jax.flatten_util.ravel_pytree(params)
+    flat, unravel = ravel_pytree(params)
     L = lambda w: jnp.mean(case.loss(unravel(w), case.data))
     h, V = jnp.linalg.eigh(jax.hessian(L)(flat))
     return Local(L(flat), V.T @ jax.grad(L)(flat), h)
