@@ -78,8 +78,8 @@ def _name_learned(axes: Axes, results: xr.Dataset, run: int) -> None:
     values = sorted(results.target.values[results.target.values > 0])[::-1]
     for value, at in zip(values, learned_at(results)[run], strict=False):
         axes.annotate(
-            f"learns {value:g}", (results.step.values[at], 1), xycoords=("data", "axes fraction"), xytext=(-3, -2),
-            textcoords="offset points", ha="right", va="top", fontsize=8.5, color=GREY,
+            f"{value:g} learned", (results.step.values[at], 1), xycoords=("data", "axes fraction"), xytext=(3, 2),
+            textcoords="offset points", ha="left", va="top", fontsize=8.5, color=GREY,
         )  # fmt: skip
 
 
@@ -111,7 +111,7 @@ def _localised(axes: Axes, results: xr.Dataset, run: int) -> None:
     """The localised curve beside the second-order expansion and the exact values, on a scale that shows -10^4 as well."""
     part, step = localised(results).isel(run=run), results.step.values[1:]
     value, bad = part.value.values[1:], trouble(localised(results))[run, 1:]
-    axes.set_yscale("symlog", linthresh=10, linscale=2.2)
+    axes.set_yscale("symlog", linthresh=20, linscale=3)
     for r, level in enumerate(exact(results)):
         axes.axhline(level, color="black", lw=0.7, ls=(0, (5, 3)), label=r"exact $\lambda$ of the plateaus, 0 to 13.5" if r == 0 else None)  # fmt: skip
     axes.plot(step, part.quadratic.values[1:], color=LOCAL, lw=4, alpha=0.3, label="second-order expansion, slope and Hessian")  # fmt: skip
@@ -124,9 +124,9 @@ def _localised(axes: Axes, results: xr.Dataset, run: int) -> None:
     ratio = float(results.attrs["strength"])
     axes.set_title(rf"Localised ($n\beta$ = {float(part.nbeta):g}, $\gamma$ = {ratio:g}$\,n\beta$): a level for each rank, less than $\lambda$ by what $\gamma$ holds")  # fmt: skip
     axes.set_ylabel(r"$\hat\lambda$, localised", color=LOCAL)
-    axes.set_ylim(top=20)
-    ticks = [t for t in (-1e5, -1e4, -1e3, -1e2, -10) if t >= axes.get_ylim()[0]]
-    axes.set_yticks([*ticks, -5, 0, 5, 10], labels=[f"$-10^{{{np.log10(-t):.0f}}}$" for t in ticks] + ["-5", "0", "5", "10"])  # fmt: skip
+    axes.set_ylim(top=16)
+    ticks = [t for t in (-1e5, -1e4, -1e3, -1e2) if t >= axes.get_ylim()[0]]
+    axes.set_yticks([*ticks, -10, 0, 5, 10], labels=[f"$-10^{{{np.log10(-t):.0f}}}$" for t in ticks] + ["-10", "0", "5", "10"])  # fmt: skip
     axes.minorticks_off()
     axes.legend(loc="lower right")
 
@@ -143,10 +143,9 @@ def _against_the_loss(axes: Axes, results: xr.Dataset, name: str, color: str) ->
     below = ~flat & (value <= low)
     if below.any():
         axes.plot(loss[below], np.full(below.sum(), low), "v", color=BAD, ms=6, label=f"{below.sum()} lower, to {value[below].min():.2g}")  # fmt: skip
-    fits = [fit.r_squared for fit in regressions(part)]
-    median = np.median(fits)
-    verdict = {"loose": "a line of slope $-n\\beta$", "localised": "no line"}[name]
-    axes.set_title(f"{name.capitalize()}: {verdict} ($R^2$ = {np.floor(median * 1e4) / 1e4:.4g})")
+    median = np.floor(1e4 * np.median([fit.r_squared for fit in regressions(part, flat)])) / 1e4
+    verdict = {"loose": r"a line of slope $-n\beta$", "localised": "no line"}[name]
+    axes.set_title(f"{name.capitalize()}: {verdict} ($R^2$ = {median:.4g} on plateaus)")
     axes.set_xlabel("$L(w^*)$", color=LOSS)
     axes.set_ylabel(r"$\hat\lambda$", color=color)
     axes.legend(loc="best")
@@ -174,4 +173,4 @@ def _shares(axes: Axes, results: xr.Dataset) -> None:
     axes.set_xlim(0, 1)
     axes.set_xticks([])
     axes.spines["bottom"].set_visible(False)
-    axes.set_title("Share of the whole change: learning 4, then 2, then 1")
+    axes.set_title("Share of the change by learning 4, 2 and 1")

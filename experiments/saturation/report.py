@@ -41,12 +41,13 @@ def claims(results: xr.Dataset) -> list[Claim]:
     return [*_saturated(results), *_sizes(results), *_plateaus(results), _slopes(results), *_times(results)]
 
 
-def regressions(curves: xr.Dataset) -> list[Regression]:
-    """lambda-hat on the loss, for each run."""
+def regressions(part: xr.Dataset, where: np.ndarray | None = None) -> list[Regression]:
+    """lambda-hat on the loss, for each run; of the checkpoints `where` alone."""
     nothing = LLC(*[np.float32(np.nan)] * len(LLC._fields))  # type: ignore[arg-type]
+    where = np.ones(part.loss.shape, bool) if where is None else where
     return [
-        regress(nothing._replace(value=value, loss_at_centre=loss))
-        for value, loss in zip(curves.value.values, curves.loss.values, strict=True)
+        regress(nothing._replace(value=value[here], loss_at_centre=loss[here]))
+        for value, loss, here in zip(part.value.values, part.loss.values, where, strict=True)
     ]
 
 
@@ -151,6 +152,7 @@ def _saturated(results: xr.Dataset) -> list[Claim]:
     r_squared, slopes = np.array([fit.r_squared for fit in fits]), np.array([-fit.slope / nbeta for fit in fits])
     spread = np.ptp(part.mean_loss.values, axis=1) / np.ptp(part.loss.values, axis=1)
     ours = np.array([fit.r_squared for fit in regressions(localised(results))])
+    still = np.array([fit.r_squared for fit in regressions(localised(results), rank(results) >= 0)])
     named = {name: np.char.find(sel(results).curve_findings.values.astype(str), "saturated curve") >= 0 for name, sel in (("loose", loose), ("localised", localised))}  # fmt: skip
     runs = results.sizes["run"]
     return [
