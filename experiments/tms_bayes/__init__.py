@@ -21,18 +21,18 @@ from experiments.experiment import at_least
 from experiments.tms_bayes import posterior, prediction
 from experiments.tms_bayes.posterior import Moments
 from experiments.tms_bayes.prediction import FEATURES, PHASES
-from experiments.tms_bayes.report import claims
+from experiments.tms_bayes.report import A_PRIORI, CHAINS, SMC, WITH_CONSTANT, claims
 from toymodels.tasks.superposition import levels
 
 __all__ = ["PRESETS", "claims", "plot", "run"]
 
 HIDDEN, LEAST, MOST = 2, 10, 10_000
 POPULATION = -1  # in the place of a data set's number: the population loss
-SAMPLERS = ["SMC", "SMC again", "chains from the prior"]
+SAMPLERS = [*SMC, CHAINS]
 PREDICTORS = {
     "loss": prediction.loss_alone,
-    "loss + lambda": prediction.leading_order,
-    "with the constant": prediction.with_constant,
+    A_PRIORI: prediction.leading_order,
+    WITH_CONSTANT: prediction.with_constant,
 }
 OTHER = ["fewer than four", "no name"]
 POWER = 4  # of the ladder beta = (i/rungs)^POWER: fine at first, where the prior gives way
@@ -61,7 +61,9 @@ def run(
     free_energy = [list(predict().values()) for predict in PREDICTORS.values()]
     settings = dict(particles=particles, rungs=rungs, moves=moves, leapfrogs=leapfrogs, descent=descent)
     grid = sweep.product(
-        n=np.round(np.geomspace(LEAST, MOST, sizes)), data=range(POPULATION, data_sets), sampler=range(len(SAMPLERS))
+        n=np.round(np.geomspace(LEAST, MOST, sizes)).tolist(),
+        data=range(POPULATION, data_sets),
+        sampler=range(len(SAMPLERS)),
     )
     point = functools.partial(_sample, level=levels(FEATURES), **settings)
     sampled = sweep.run(point, grid, name="posterior", dims={"occupancy": ["phase"]}, block=BLOCK)

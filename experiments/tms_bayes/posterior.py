@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from blackjax.smc import resampling, tempered
-from blackjax.smc.base import extend_params
 from jaxtyping import Array, Float, Int, Key, Scalar
 
 from toymodels.analysis.geometry import LIVE
@@ -97,7 +96,7 @@ def smc(
     def rung(carry: Any, at: Any) -> Any:
         state, step_size, log_evidence = carry
         key, upper = at
-        state, info = kernel(key, state, moves, upper, extend_params({"step_size": step_size}))
+        state, info = kernel(key, state, moves, upper, {"step_size": step_size[None]})
         acceptance = jnp.mean(info.update_info.acceptance_rate)
         evidence = (1 / jnp.sum(state.weights**2) / len(state.weights), acceptance, step_size)
         step_size = step_size * jnp.exp(jnp.clip(2 * (acceptance - TARGET), -0.5, 0.3))

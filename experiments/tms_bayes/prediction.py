@@ -2,7 +2,7 @@
 
 import functools
 from math import comb, factorial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +51,8 @@ def crossing(F: dict[str, FreeEnergy], before: str, after: str) -> float:
     negative = np.flatnonzero(np.array([gap(value) for value in n]) < 0)
     if negative.size == 0 or negative[-1] == n.size - 1:
         return float("nan") if negative.size else 1.0
-    return float(optimize.brentq(gap, n[negative[-1]], n[negative[-1] + 1]))
+    root: Any = optimize.brentq(gap, n[negative[-1]], n[negative[-1] + 1])
+    return float(root)
 
 
 @functools.cache
@@ -100,7 +101,7 @@ def _log_constant(name: str) -> float:
 
 
 @functools.cache
-def _point(name: str) -> tuple[np.ndarray, np.ndarray]:
+def _point(name: str) -> tuple[Any, Any]:
     """The k-gon in double precision: that of `polygon`, sharpened by Newton's steps on radius and bias."""
     k, plus = PHASES[name]
     W, b = (np.asarray(leaf, float) for leaf in polygon(k, FEATURES, plus))
@@ -134,7 +135,7 @@ def _chart(name: str, u: Float[Array, " d"]) -> tuple[Array, Array]:
     vertices = (np.hypot(*W[:, 0]) + radius) * jnp.stack([jnp.cos(angle), jnp.sin(angle)])
     dead = rest[: rest.size - plus].reshape(2, -1) if rest.size else jnp.zeros((2, FEATURES - k))
     shift = jnp.concatenate([bias, rest[rest.size - plus :], jnp.zeros(FEATURES - k - plus)])
-    return jnp.concatenate([vertices, dead], axis=1), b + shift
+    return jnp.concatenate([vertices, dead], axis=1), jnp.asarray(b) + shift
 
 
 def _height(name: str, u: Float[Array, " d"]) -> Scalar:
