@@ -13,6 +13,7 @@ from experiments.saturation.report import (
     exact,
     held,
     learned_at,
+    levels,
     localised,
     loose,
     rank,
@@ -99,7 +100,7 @@ def _loss(axes: Axes, results: xr.Dataset, run: int) -> None:
 def _loose(axes: Axes, results: xr.Dataset, run: int) -> None:
     part, step = loose(results).isel(run=run), results.step.values[1:]
     fit, nbeta = regressions(loose(results))[run], float(part.nbeta)
-    axes.plot(step, fit.intercept + fit.slope * part.loss.values[1:], color=LOSS, lw=5, alpha=0.3, label=f"{fit.intercept:.3g} {fit.slope:+.3g} $L(w^*)$")  # fmt: skip
+    axes.plot(step, fit.intercept + fit.slope * part.loss.values[1:], color=LOSS, lw=5, alpha=0.3, label=f"{fit.intercept:.1f} {fit.slope:+.3f} $L(w^*)$")  # fmt: skip
     axes.errorbar(step, part.value.values[1:], part.stderr.values[1:], fmt="o", color=LOOSE, ms=3.5, lw=1, label=r"$\hat\lambda$")  # fmt: skip
     axes.axhline(0, color=GREY, lw=0.6)
     axes.set_title(rf"Loose ($n\beta$ = {nbeta:g}, $\gamma$ = {float(part.gamma):.2g}): $\hat\lambda$ is $n\beta$ (const $-\,L$)")  # fmt: skip
@@ -143,12 +144,23 @@ def _against_the_loss(axes: Axes, results: xr.Dataset, name: str, color: str) ->
     below = ~flat & (value <= low)
     if below.any():
         axes.plot(loss[below], np.full(below.sum(), low), "v", color=BAD, ms=6, label=f"{below.sum()} lower, to {value[below].min():.2g}")  # fmt: skip
-    median = np.floor(1e4 * np.median([fit.r_squared for fit in regressions(part, flat)])) / 1e4
-    verdict = {"loose": r"a line of slope $-n\beta$", "localised": "no line"}[name]
-    axes.set_title(f"{name.capitalize()}: {verdict} ($R^2$ = {median:.4g} on plateaus)")
+    axes.set_title(_shape(results, part, name))
+    if name == "localised":
+        middle = [np.nanmedian(level) if np.isfinite(level).any() else np.nan for level in levels(results, value).T]
+        at_loss = [np.nanmedian(level) if np.isfinite(level).any() else np.nan for level in levels(results, loss).T]
+        axes.plot(at_loss, middle, color=color, lw=1.2, alpha=0.6, zorder=0)
     axes.set_xlabel("$L(w^*)$", color=LOSS)
     axes.set_ylabel(r"$\hat\lambda$", color=color)
     axes.legend(loc="best")
+
+
+def _shape(results: xr.Dataset, part: xr.Dataset, name: str) -> str:
+    """How straight the cloud is: R^2 in each run, or the ratio of its last slope to its first."""
+    if name == "loose":
+        median = np.floor(1e4 * np.median([fit.r_squared for fit in regressions(part)])) / 1e4
+        return rf"Loose: in each run a line of slope $-n\beta$ ($R^2$ = {median:.4g})"
+    slopes = shares(results, part.value.values) / shares(results, part.loss.values)
+    return f"Localised: bent, its last slope is {slopes[-1] / slopes[0]:.1f} times the first"
 
 
 def _shares(axes: Axes, results: xr.Dataset) -> None:
@@ -166,7 +178,7 @@ def _shares(axes: Axes, results: xr.Dataset) -> None:
         for i, (part, shade) in enumerate(zip(np.nan_to_num(parts), (0.9, 0.55, 0.3), strict=True)):
             axes.barh(place, part, left=start, color=color, alpha=shade, edgecolor="white")
             if part > 0.03:
-                axes.text(start + part / 2, place, f"{part:.0%}", ha="center", va="center", fontsize=9, color="white" if i == 0 else "black")  # fmt: skip
+                axes.text(start + part / 2, place, f"{part:.0%}", ha="center", va="center", fontsize=9 if part > 0.08 else 7, color="white" if i == 0 else "black")  # fmt: skip
             start += part
     axes.set_yticks(range(len(bars)), labels=[name for name, _, _ in bars])
     axes.invert_yaxis()

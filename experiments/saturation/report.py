@@ -41,14 +41,15 @@ def claims(results: xr.Dataset) -> list[Claim]:
     return [*_saturated(results), *_sizes(results), *_plateaus(results), _slopes(results), *_times(results)]
 
 
-def regressions(part: xr.Dataset, where: np.ndarray | None = None) -> list[Regression]:
-    """lambda-hat on the loss, for each run; of the checkpoints `where` alone."""
+def regressions(part: xr.Dataset) -> list[Regression]:
+    """lambda-hat on the loss, for each run."""
+    return [pooled(part.isel(run=run), np.ones(part.sizes["time"], bool)) for run in range(part.sizes["run"])]
+
+
+def pooled(part: xr.Dataset, where: np.ndarray) -> Regression:
+    """lambda-hat on the loss, of the checkpoints `where`."""
     nothing = LLC(*[np.float32(np.nan)] * len(LLC._fields))  # type: ignore[arg-type]
-    where = np.ones(part.loss.shape, bool) if where is None else where
-    return [
-        regress(nothing._replace(value=value[here], loss_at_centre=loss[here]))
-        for value, loss, here in zip(part.value.values, part.loss.values, where, strict=True)
-    ]
+    return regress(nothing._replace(value=part.value.values[where], loss_at_centre=part.loss.values[where]))
 
 
 def rank(results: xr.Dataset) -> np.ndarray:
@@ -152,14 +153,14 @@ def _saturated(results: xr.Dataset) -> list[Claim]:
     r_squared, slopes = np.array([fit.r_squared for fit in fits]), np.array([-fit.slope / nbeta for fit in fits])
     spread = np.ptp(part.mean_loss.values, axis=1) / np.ptp(part.loss.values, axis=1)
     ours = np.array([fit.r_squared for fit in regressions(localised(results))])
-    still = np.array([fit.r_squared for fit in regressions(localised(results), rank(results) >= 0)])
+    still = pooled(localised(results), rank(results) >= 0).r_squared  # levels, which all runs share
     named = {name: np.char.find(sel(results).curve_findings.values.astype(str), "saturated curve") >= 0 for name, sel in (("loose", loose), ("localised", localised))}  # fmt: skip
     runs = results.sizes["run"]
     return [
         Claim("loose: range of E[L] over the checkpoints / range of L(w*)", PUBLISHED, "about 0", _range(spread), bool((spread < 0.1).all())),
         Claim("loose: R^2 of lambda-hat on the loss", PUBLISHED, ">= .9999 over five seeds; > .99 here", _range(r_squared), bool((r_squared > 0.99).all())),
         Claim("loose: slope of lambda-hat on the loss / -nbeta", PUBLISHED, "1 (-66.7 at nbeta 66.67)", _range(slopes), bool((np.abs(slopes - 1) < 0.1).all())),
-        Claim("localised: R^2 of lambda-hat on the loss", "this experiment", "< .99", _range(ours), bool((ours < 0.99).all())),
+        Claim("localised: R^2 of lambda-hat on the loss, of all checkpoints; of those on plateaus, runs together", "this experiment", "< .99 both", f"{_range(ours)}; {still:.4g}", bool((ours < 0.99).all() and still < 0.99)),
         Claim(
             "curve_verdict calls the loose curve saturated, and not the localised one", "this experiment",
             f"{runs} and 0 of {runs} runs", f"{named['loose'].sum()} and {named['localised'].sum()}",
@@ -184,7 +185,7 @@ def _sizes(results: xr.Dataset) -> list[Claim]:
 def _plateaus(results: xr.Dataset) -> list[Claim]:
     part, weak, lam = localised(results), held(results), exact(results)
     chain, hessian = (levels(results, part[name].values) for name in ("value", "hessian_sum"))
-    off = _median(np.abs(chain / hessian - 1))[1:]
+    off = _median(np.abs(chain[:, 1:] / hessian[:, 1:] - 1))
     level = _median(levels(results, weak.value.values))
     size = results.sizes["value_of"]
     minimum = deep_linear([size, len(lam) - 1, len(lam) - 1, size], len(lam) - 1)[0]
@@ -218,7 +219,8 @@ def _slopes(results: xr.Dataset) -> Claim:
     value, expected = part.value.values, part.quadratic.values
     flagged = np.char.find(part.findings.values.astype(str), "negative") >= 0
     deep = (value < -1) & np.isfinite(expected)
-    ratio = np.median(value[deep] / expected[deep]) if deep.any() else np.nan
+    with np.errstate(divide="ignore"):
+        ratio = np.median(value[deep] / expected[deep]) if deep.any() else np.nan
     measured = f"{flagged.sum()} of {flagged.size} flagged; {deep.sum()} below -1, least {np.nanmin(value, initial=0):.3g}, ratio {ratio:.3g}"
     holds = bool(abs(ratio - 1) < 0.1) if deep.any() else None
     return Claim("localised: negative lambda-hat between plateaus is the slope's, -nbeta^2 g^2/(nbeta h + gamma)", SECOND, "median ratio 1 within 10 %", measured, holds)  # fmt: skip
