@@ -95,15 +95,15 @@ def smc(
 
     def rung(carry: Any, at: Any) -> Any:
         state, step_size, log_evidence = carry
-        key, upper = at
-        state, info = kernel(key, state, moves, upper, {"step_size": step_size[None]})
+        i, upper = at
+        state, info = kernel(jax.random.fold_in(key, i), state, moves, upper, {"step_size": step_size[None]})
         acceptance = jnp.mean(info.update_info.acceptance_rate)
         evidence = (1 / jnp.sum(state.weights**2) / len(state.weights), acceptance, step_size)
         step_size = step_size * jnp.exp(jnp.clip(2 * (acceptance - TARGET), -0.5, 0.3))
         return (state, step_size, log_evidence + info.log_likelihood_increment), evidence
 
     begin = tempered.init(particles)._replace(tempering_param=ladder[0])
-    rungs = jax.random.split(key, len(ladder)), jnp.append(ladder[1:], ladder[-1])
+    rungs = jnp.arange(len(ladder)), jnp.append(ladder[1:], ladder[-1])
     (state, _, log_evidence), evidence = jax.lax.scan(rung, (begin, jnp.array(0.3), jnp.array(0.0)), rungs)
     return Sample(state.particles, log_evidence, *evidence)
 

@@ -1,7 +1,7 @@
 """What the `tms_bayes` experiment claims: the occupancy predicted before sampling beside the one observed."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -59,7 +59,7 @@ def named(results: xr.Dataset, shares: Float[np.ndarray, "... phase"]) -> Float[
         return kept / kept.sum(axis=-1, keepdims=True)
 
 
-def interval(values: Float[np.ndarray, "data ..."]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def interval(values: Float[np.ndarray, "data ..."]) -> tuple[Any, Any, Any]:
     """Mean over data sets with its 95 % bootstrap interval."""
     weight = np.random.default_rng(0).multinomial(len(values), np.full(len(values), 1 / len(values)), RESAMPLES)
     low, high = np.quantile(np.tensordot(weight / len(values), values, 1), [0.025, 0.975], axis=0)
