@@ -89,7 +89,7 @@ def _curves(case: Case, seeds: Sequence[int], *, strength: float, chains: int, w
     """One case: its runs, everything known of their checkpoints, and the setting that is called localised."""
     runs = sweep.product(seed=seeds)
     state = jax.jit(jax.vmap(begin(case, _key), out_axes=TrainState._make((None, 0, 0))))(runs)
-    params = sweep.train(trainer(case, _key), runs, state, case.checkpoints, name=f"{case.name} steps").params
+    params = sweep.train(trainer(case, _key), runs, state, case.checkpoints).params
     at = jax.tree.map(np.asarray, jax.jit(jax.vmap(jax.vmap(functools.partial(local, case))))(params))
     nbeta, gamma, step_size = _settings(case, at)
     if strength:
@@ -103,7 +103,11 @@ def _curves(case: Case, seeds: Sequence[int], *, strength: float, chains: int, w
 
 
 def _settings(case: Case, at: Local) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """nbeta, gamma and step size, each (temperature, strength): the step leaves a bias of `BIAS` at most."""
+    """nbeta, gamma and step size, each (temperature, strength).
+
+    The step leaves a bias of `BIAS` at most by the curvature of the checkpoints; loose chains go where it is larger,
+    and theirs is larger too: it is in E[L], the same at all checkpoints.
+    """
     h = float(np.nanmax(np.append(at.curvature, 0)))
     nbeta = np.repeat(np.array(case.nbeta, np.float32)[:, None], len(STRENGTHS), axis=1)
     gamma = nbeta * np.array(STRENGTHS, np.float32)[None]
@@ -138,7 +142,6 @@ def _estimates(
     length: tuple[int, int, int],
 ) -> LLC:
     """lambda-hat of every checkpoint under every setting, the same random numbers for all of a run."""
-
     chains, warmup, draws = length
 
     def point(p: dict[str, Any]) -> LLC:
@@ -153,7 +156,7 @@ def _estimates(
     points = {"params": jax.tree.map(over, params), "seed": np.repeat(seeds, time * each)}
     for name, values in zip(("nbeta", "gamma", "step_size"), settings, strict=True):
         points[name] = np.tile(values.ravel(), len(seeds) * time)
-    found = sweep.run(point, points, name=f"{case.name} llc", block=BLOCK)
+    found = sweep.run(point, points, name="llc", block=BLOCK)
     return LLC._make(found[name].values for name in LLC._fields)
 
 
