@@ -53,8 +53,9 @@ def draw(results: xr.Dataset) -> Figure:
         _against_the_loss(figure.add_subplot(rows[1, 1]), results, "localised", LOCAL)
         _shares(figure.add_subplot(rows[2, 1]), results)
         figure.suptitle(
-            "Loose chains give back the loss with its sign turned; localised chains weigh what was learned by its dimensions",
+            "Loose chains give back the loss with its sign turned; localised ones weigh what was learned by its dimensions, as the Hessian does",
             fontweight="bold",
+            fontsize=11,
         )
         plt.close(figure)
     return figure
