@@ -11,7 +11,7 @@ EXPERIMENTS = {
     "speed": "6 min on two cores, with peers",
     "grid": "2 min on two cores",
     "saturation": "3 min on two cores",
-    "tms_bayes": "4 min on two cores",
+    "tms_bayes": "3-5 min on two cores",
 }
 """Every experiment with what its default preset costs. The name is the module's, in `experiments`."""
 

@@ -4,6 +4,10 @@ The Bayesian phase transitions of Chen, Lau, Mendel, Wei and Murfet 2023 (arXiv 
 dimensions, x = mu e_j, prior N(0, 1), posterior exp(-n L_n(w)) N(w; 0, 1). The free-energy formula n L_k + lambda_k log
 n + c_k ranks the k-gons at each n before anything is sampled. Tempered sequential Monte Carlo then samples the
 posterior of several data sets, and of the population loss; each sample is named by the polygon below it.
+
+The default preset finds: loss and lambda foretell the order 4, 5, 6 and the hexagon from n = 1000 on, where the loss
+alone is right too; between, they are early for 4 -> 5 (11, sampled 59) and late for 5 -> 6 (601, sampled 345). The
+constant of the evidence is right at n = 10^4 and of no help at the crossings, where the expansion does not hold yet.
 """
 
 import functools
