@@ -22,12 +22,15 @@ class Thermostatted(NamedTuple):
 
 
 def sgnht(step_size: Number, *, diffusion: Number = 0.1) -> Sampler:
-    """v <- (1 - alpha) v - eta grad U + N(0, 2 a eta), w <- w + v, alpha <- alpha + |v|^2/d - eta, eta = step_size/2.
+    """v <- (1 - alpha) v - eta grad U + N(0, 2 a eta), w <- w + v, alpha <- alpha + (1 - alpha/2)|v|^2/d - eta.
 
-    `sghmc` with the diffusion a injected and the friction alpha found, so that the d free coordinates have the kinetic
-    energy E|v|^2/d = eta: exactly, at any step size and under any minibatch noise. A variance V of grad U that is the
-    same in all coordinates is absorbed, alpha = a + eta V/2 at small steps; one that is not is absorbed on average only.
-    alpha fluctuates by sqrt(eta/d), and settles in about 1/a steps: begin with a longer warm-up where V is large.
+    eta = step_size/2. `sghmc` with the diffusion a injected and the friction alpha found, so that over the d free
+    coordinates E[(1 - alpha/2)|v|^2]/d = eta: exactly, at any step size and under any minibatch noise. A variance V of
+    grad U that is the same in all coordinates is absorbed, alpha = a + eta V/2 at small steps; one that is not is
+    absorbed on average only. The factor 1 - alpha/2 is not in the published algorithm: a velocity with friction alpha
+    has the mean square eta/(1 - alpha/2) in equilibrium, and asking for eta leaves positions too narrow by 1 - alpha/2
+    however small the step; with it, positions of equal curvatures A have exactly the variance 1/A. alpha fluctuates by sqrt(eta/d), and settles in about alpha/eta steps: where V is large,
+    begin with a diffusion near a + eta V/2, or with a warm-up that long.
     """
     eta = step_size / 2
     start = sghmc(step_size, friction=diffusion).init
@@ -41,7 +44,9 @@ def sgnht(step_size: Number, *, diffusion: Number = 0.1) -> Sampler:
         kicked = lambda v, g, xi: (1 - state.friction) * v - eta * g + xi
         velocity = jax.tree.map(kicked, state.velocity, state.grad, noise)
         moved = move(key_batch, Moving(*state[:4]), velocity, potential)
-        energy = optax.tree.norm(moved.velocity, squared=True) / _free(state.params, potential)
+        energy = (
+            (1 - state.friction / 2) * optax.tree.norm(moved.velocity, squared=True) / _free(state.params, potential)
+        )
         return Thermostatted(*moved, friction=state.friction + energy - eta), Info(state.loss, jnp.full((), jnp.nan))
 
     return Sampler(init, step)

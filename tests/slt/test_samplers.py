@@ -97,8 +97,9 @@ def underdamped(step, friction, diffusion, noise):
 
 
 def thermostat_law(step, diffusion, noise):
-    """The underdamped law at the friction that makes the mean square of the velocities eta."""
-    excess = lambda friction: np.trace(underdamped(step, friction, diffusion, noise)[3:, 3:]) / 3 - step / 2
+    """The underdamped law at the friction alpha that makes the mean square of the velocities eta/(1 - alpha/2)."""
+    kinetic = lambda friction: np.trace(underdamped(step, friction, diffusion, noise)[3:, 3:]) / 3
+    excess = lambda friction: (1 - friction / 2) * kinetic(friction) - step / 2
     return underdamped(step, optimize.brentq(excess, 0.02, 0.8), diffusion, noise)[:3, :3]
 
 
