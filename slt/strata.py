@@ -56,14 +56,15 @@ def codimension(ranks: Ranks) -> int:
     return int(np.sum((ranks[i, j - 1] - ranks[i, j]) * (ranks[i + 1, j] - ranks[i, j])))
 
 
-def deep_linear_local(ranks: Ranks) -> float:
+def deep_linear_local(ranks: Ranks, *, splits: int | None = None) -> float:
     """lambda at a point (W_1, ..., W_L) with this `rank_array`, for the product it has: never below the global value.
 
     Best first: the dynamic programme leaves out conditions that tie distant layers; where its solution breaks one, the
-    values of a count are split in two. At most a few splits were seen up to ten layers of width 100.
+    values of a count are split in two. Most points need none; a few of five layers and more need thousands: NaN where
+    so many `splits` are not enough (None: there is no bound).
     """
     ends = ranks[0, 0] + ranks[-1, -1]
-    queue, order = [], itertools.count()  # the order decides between equal codimensions
+    queue, done, order = [], [], itertools.count()  # the order decides between equal codimensions
     parts = [_box(ranks)]
     while True:
         for part in parts:
@@ -74,6 +75,9 @@ def deep_linear_local(ranks: Ranks) -> float:
         broken = _broken(ranks, path)
         if broken is None:
             return float(ranks[0, -1] * (ends - ranks[0, -1]) + least) / 2
+        if len(done) == splits:
+            return float("nan")
+        done.append(broken)
         parts = _halves(path, low, high, broken)
 
 
