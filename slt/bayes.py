@@ -1,13 +1,15 @@
-"""Bayesian evidence and prediction from chains: WBIC, the free energy, WAIC, Gibbs and Bayes losses.
+"""Evidence and predictive loss of a Bayesian model from chains: free energy, WBIC, WAIC, singular fluctuation.
 
-The posterior is p(w) ~ exp(-nbeta L(w)) N(w; w0, 1/gamma), L the mean of n losses l_i(w) = -log p(y_i | x_i, w), and
-nbeta = n unless said otherwise: `localised`, whose Gaussian is the prior here. With E, Var over it (Watanabe 2009-2013):
+The loss of an example is -log p(x_i|w), L its mean over n examples, the prior N(params, 1/gamma), and E_beta, Var_beta
+are under prior * exp(-n beta L):
 
-    F     = -log int exp(-n L(w)) N(w; w0, 1/gamma) dw = int_0^n E_nbeta[L] dnbeta  ~  n L(w*) + lambda log n - (m-1) log log n
-    WBIC  = E_nbeta[n L] at nbeta = n/log n  =  F + O_p(sqrt(log n))
-    V     = sum_i Var[l_i],   nu = V/2,   WAIC = -1/n sum_i log E[exp(-l_i)] + V/n
+    free energy      F = -log int prior exp(-n L) dw = int_0^1 E_beta[n L] dbeta = n L(w0) + lambda log n - (m - 1) log log n + O(1)
+    WBIC             E_beta[n L] at beta = 1/log n, which is F up to O(sqrt(log n))           (Watanabe 2013)
+    Bayes loss       -log E_w[p(x_i|w)], a mean over examples;   Gibbs loss: E_w[-log p(x_i|w)]
+    V                sum_i Var_w[log p(x_i|w)], of expectation 2 nu/beta;   WAIC = Bayes training loss + (beta/n) V
 
-Statistics of the single examples are accumulated as chains go: memory does not grow with the number of draws.
+(Watanabe 2010.) What is kept of the draws are moments of each example's loss, whose memory does not grow with their
+number. Losses must be log-densities, constants included, where F or a Bayes loss is to be one.
 """
 
 from collections.abc import Callable
@@ -15,189 +17,235 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, Key, Scalar
 
 from slt.chains import Fold, jackknife, run_chains
-from slt.diagnostics import ess
-from slt.samplers.base import Data, Loss, Params, Sampler, localised
-from slt.temperatures import Estimate
+from slt.llc import estimate_llc
+from slt.samplers.base import Data, Loss, Params, Sampler, localised, mean_loss
+from slt.temperatures import Estimate, combination
 
-Number = Float[Array, "..."] | float | int
-
-
-class Pointwise(NamedTuple):
-    """Of the losses l_i of single examples, over `count` draws: E[l_i], Var[l_i] and log E[exp(-l_i)]."""
-
-    count: Float[Array, "..."]
-    mean: Float[Array, "... n"]
-    variance: Float[Array, "... n"]
-    log_mean_exp: Float[Array, "... n"]
+Number = Float[Array, ""] | float | int
 
 
-class Posterior(NamedTuple):
-    """What a posterior at nbeta = n says of its examples and of new ones, losses a mean over examples, each with its error.
-
-    gibbs_training, gibbs_generalisation: mean_i E[l_i] on the data, on the test data.
-    bayes_training, bayes_generalisation: -mean_i log E[exp(-l_i)], the loss of the predictive distribution.
-    functional_variance: V = sum_i Var[l_i] on the data.      singular_fluctuation: nu-hat = V/2.
-    waic: bayes_training + V/n, whose mean over data sets is that of bayes_generalisation up to O(1/n^2).
-    """
-
-    gibbs_training: Estimate
-    bayes_training: Estimate
-    functional_variance: Estimate
-    singular_fluctuation: Estimate
-    waic: Estimate
-    gibbs_generalisation: Estimate
-    bayes_generalisation: Estimate
+def asymptotic_free_energy(loss: Number, n: Number, value: Number, multiplicity: Number = 1) -> Scalar:
+    """n L(w0) + lambda log n - (m - 1) log log n, F up to O(1); Watanabe 2009. BIC with value = d/2, m = 1."""
+    return jnp.asarray(n * loss + value * jnp.log(n) - (multiplicity - 1) * jnp.log(jnp.log(n)))
 
 
-class FreeEnergy(NamedTuple):
-    """F by thermodynamic integration.
-
-    stderr: from the draws, autocorrelation included.  coarser: what every second rung gives, less the value; the error
-    of the rule itself is less than that if the ladder is fine enough.
-    """
-
-    value: Scalar
-    stderr: Scalar
-    coarser: Scalar
-
-
-def pointwise(loss: Loss, data: Data) -> Fold:
-    """Mean, variance and log-mean-exp of each example's loss over the draws (Welford 1962), as a fold.
-
-    `loss` returns (n,) losses. The carry's variances are sums about the running means; `merged` divides them.
-    """
-
-    def init(params: Params) -> Pointwise:
-        each = jax.eval_shape(loss, params, data)
-        if each.ndim != 1:
-            raise ValueError(f"got a loss of shape {each.shape}: it must return one number an example, shape (n,)")
-        zeros = jnp.zeros(each.shape, jnp.promote_types(each.dtype, jnp.float32))
-        return Pointwise(zeros[0], zeros, zeros, jnp.full_like(zeros, -jnp.inf))
-
-    def update(carry: Pointwise, params: Params) -> Pointwise:
-        each, count = loss(params, data).astype(carry.mean.dtype), carry.count + 1
-        before = each - carry.mean
-        mean = carry.mean + before / count
-        log_mean_exp = jnp.logaddexp(carry.log_mean_exp + jnp.log(carry.count / count), -each - jnp.log(count))
-        return Pointwise(count, mean, carry.variance + before * (each - mean), log_mean_exp)
-
-    return Fold(init, update)
-
-
-def merged(each: Pointwise) -> Pointwise:
-    """The statistics over the draws of all chains, from one carry a chain (leading axis): Chan et al. 1979."""
-    count = jnp.sum(each.count)
-    share = (each.count / count)[:, None]
-    mean = jnp.sum(share * each.mean, axis=0)
-    apart = jnp.sum(each.count[:, None] * (each.mean - mean[None]) ** 2, axis=0)
-    variance = (jnp.sum(each.variance, axis=0) + apart) / (count - 1)
-    return Pointwise(count, mean, variance, jax.nn.logsumexp(each.log_mean_exp, b=share, axis=0))
-
-
-def posterior(
+def wbic(
     key: Key[Array, ""],
     loss: Loss,
     params: Params,
     data: Data,
     sampler: Sampler,
     *,
-    test: Data,
     gamma: Number,
     chains: int,
     warmup: int,
     draws: int,
     thin: int = 1,
-) -> Posterior:
-    """Training and generalisation losses, V, nu-hat and WAIC of the posterior whose prior is N(w; params, 1/gamma).
+) -> Estimate:
+    """WBIC = E_beta[n L] at beta = 1/log n, the prior N(params, 1/gamma); Watanabe 2013.
 
-    Chains start at `params`, at nbeta = n; errors are the jackknife's over chains (NaN with one chain). Log-mean-exp
-    and V of finitely many draws are off by a share of order 1/ess. Pure: `vmap` it over data sets.
+    F from one temperature. Its distance from F, O(sqrt(log n)), is not in the error, which is that of the chains.
     """
-    here, there = pointwise(loss, data), pointwise(loss, test)
-    both = Fold(
-        lambda params: (here.init(params), there.init(params)),
-        lambda carry, params: (here.update(carry[0], params), there.update(carry[1], params)),
-    )
-    potential = localised(loss, data, params, nbeta=float(len(jax.tree.leaves(data)[0])), gamma=gamma)
-    run = run_chains(key, sampler, potential, params, fold=both, chains=chains, warmup=warmup, draws=draws, thin=thin)
-    value, stderr = jackknife(lambda each: _losses(merged(each[0]), merged(each[1])), run.folded)
-    return Posterior._make(map(Estimate, value, stderr))
+    n = len(jax.tree.leaves(data)[0])
+    llc = estimate_llc(
+        key, loss, params, data, sampler, nbeta=n / jnp.log(n), gamma=gamma,
+        chains=chains, warmup=warmup, draws=draws, thin=thin,
+    )  # fmt: skip
+    return Estimate(n * llc.mean_loss, jnp.log(n) * llc.stderr)
 
 
-def _losses(train: Pointwise, test: Pointwise) -> tuple[Scalar, ...]:
-    V, bayes = jnp.sum(train.variance), -jnp.mean(train.log_mean_exp)
-    waic = bayes + V / train.mean.size
-    return jnp.mean(train.mean), bayes, V, V / 2, waic, jnp.mean(test.mean), -jnp.mean(test.log_mean_exp)
+class FreeEnergy(NamedTuple):
+    """F by thermodynamic integration: its Monte-Carlo error, and what the last order of the quadrature changed.
+
+    remainder: corrected less plain trapezium; the error of the ladder is well below it where rungs are close enough.
+    mean: E_beta[n (L - L(params))] on each rung, which decreases.
+    """
+
+    value: Scalar
+    stderr: Scalar
+    remainder: Scalar
+    mean: Float[Array, " rungs"]
 
 
-def losses(
+def ladder(rungs: int, power: float = 5.0) -> Float[Array, " rungs"]:
+    """beta_k = (k/(rungs - 1))^power, from 0 to 1: dense where the prior gives way (Friel and Pettitt 2008)."""
+    if rungs < 2:
+        raise ValueError(f"got rungs={rungs}: from the prior to the posterior it takes 2 or more")
+    return (jnp.arange(rungs) / (rungs - 1)) ** power
+
+
+def thermodynamic_weights(betas: Float[Array, " rungs"]) -> tuple[Float[Array, " rungs"], Float[Array, " rungs"]]:
+    """(a, b) of F = sum_k a_k E_k[n L] + b_k Var_k[n L]: the trapezium rule with its end correction on each interval.
+
+    dE_beta/dbeta = -Var_beta, so that an interval h adds h^2 (Var_right - Var_left)/12 (Friel, Hurn and Wyse 2014).
+    """
+    h, none = jnp.diff(betas), jnp.zeros(1)
+    left, right = jnp.concatenate([h, none]), jnp.concatenate([none, h])
+    return (left + right) / 2, (right**2 - left**2) / 12
+
+
+def free_energy(
     key: Key[Array, ""],
     loss: Loss,
     params: Params,
     data: Data,
     sampler: Callable[[Scalar], Sampler],
     *,
-    nbetas: Float[Array, " rungs"],
+    betas: Float[Array, " rungs"],
     gamma: Number,
     chains: int,
     warmup: int,
     draws: int,
     thin: int = 1,
-) -> Float[Array, "rungs chains draws"]:
-    """L of every draw at every nbeta, chains started at `params`, the mean of the prior; nbeta = 0 is the prior.
+) -> FreeEnergy:
+    """F = int_0^1 E_beta[n L] dbeta over the rungs `betas` (of `ladder`), the prior N(params, 1/gamma). One program.
 
-    `sampler(nbeta)` is the sampler there: `lambda nbeta: mala(1 / (nbeta + gamma))` where curvatures are about 1.
+    `sampler(nbeta)` is the sampler at n beta: an exact one, for example `lambda nbeta: mala(0.5 / (nbeta + gamma))`.
+    """
+    n = len(jax.tree.leaves(data)[0])
+
+    def rung(key: Key[Array, ""], beta: Scalar) -> Float[Array, "chains draws"]:
+        potential = localised(loss, data, params, nbeta=n * beta, gamma=gamma)
+        run = run_chains(
+            key, sampler(n * beta), potential, params, chains=chains, warmup=warmup, draws=draws, thin=thin
+        )
+        return run.loss
+
+    at_start = mean_loss(loss, params, data)
+    trace = n * (jax.vmap(rung)(jax.random.split(key, len(betas)), betas) - at_start)
+    a, b = thermodynamic_weights(betas)
+    value, stderr = combination(trace, a, b)
+    mean = jnp.mean(trace, axis=(1, 2))
+    return FreeEnergy(n * at_start + value, stderr, value - a @ mean, mean)
+
+
+class Pointwise(NamedTuple):
+    """Of l_i = log p(x_i|w), for each example over `count` draws: log of the sum of exp(l_i), mean, sum of squares about it."""
+
+    count: Scalar
+    log_sum: Float[Array, "... n"]
+    mean: Float[Array, "... n"]
+    square: Float[Array, "... n"]
+
+
+def pointwise(loss: Loss, data: Data) -> Fold:
+    """The moments of each example's log p(x_i|w), online: what every criterion below needs, in O(n) memory."""
+
+    def log_p(params: Params) -> Float[Array, " n"]:
+        each = -loss(params, data)
+        if each.ndim != 1:
+            raise ValueError(f"got a loss of shape {each.shape}: return the loss of each example, shape (n,)")
+        return each
+
+    def init(params: Params) -> Pointwise:
+        each = jax.eval_shape(log_p, params)
+        zeros = jnp.zeros(each.shape, jnp.promote_types(each.dtype, jnp.float32))
+        return Pointwise(zeros.sum(), zeros - jnp.inf, zeros, zeros)
+
+    def update(carry: Pointwise, params: Params) -> Pointwise:
+        each, count = log_p(params), carry.count + 1
+        mean = carry.mean + (each - carry.mean) / count
+        square = carry.square + (each - carry.mean) * (each - mean)
+        return Pointwise(count, jnp.logaddexp(carry.log_sum, each), mean, square)
+
+    return Fold(init, update)
+
+
+def merged(each: Pointwise) -> Pointwise:
+    """One carry of the draws of all chains, from one a chain (leading axis)."""
+    count = jnp.sum(each.count)
+    mean = each.count @ each.mean / count
+    square = jnp.sum(each.square, axis=0) + each.count @ (each.mean - mean[None]) ** 2
+    return Pointwise(count, logsumexp(each.log_sum, axis=0), mean, square)
+
+
+def bayes_loss(moments: Pointwise) -> Scalar:
+    """-1/n sum_i log E_w[p(x_i|w)], the loss of the predictive density: in training or on held-out examples."""
+    return -jnp.mean(moments.log_sum - jnp.log(moments.count))
+
+
+def gibbs_loss(moments: Pointwise) -> Scalar:
+    """1/n sum_i E_w[-log p(x_i|w)], the mean loss of one draw."""
+    return -jnp.mean(moments.mean)
+
+
+def functional_variance(moments: Pointwise) -> Scalar:
+    """V = sum_i Var_w[log p(x_i|w)] over the training examples (Watanabe 2010)."""
+    return jnp.sum(moments.square) / (moments.count - 1)
+
+
+class Criteria(NamedTuple):
+    """Predictive losses per example, and what they are made of. All of one posterior at inverse temperature beta.
+
+    waic: bayes_training + (beta/n) V, which estimates bayes_heldout; gibbs_waic: the same for the Gibbs loss.
+    fluctuation: beta V/2, of expectation nu. bayes_heldout, gibbs_heldout: NaN where no examples were held out.
     """
 
-    def at(key: Key[Array, ""], nbeta: Scalar) -> Float[Array, "chains draws"]:
-        potential = localised(loss, data, params, nbeta=nbeta, gamma=gamma)
-        at = sampler(nbeta)
-        return run_chains(key, at, potential, params, chains=chains, warmup=warmup, draws=draws, thin=thin).loss
-
-    return jax.vmap(at)(jax.random.split(key, len(nbetas)), nbetas)
-
-
-def wbic(loss: Float[Array, "chains draws"], n: int) -> Estimate:
-    """E[n L] from the draws' losses at nbeta = n/log n (Watanabe 2013), with its Monte-Carlo error."""
-    return Estimate(n * jnp.mean(loss), n * jnp.std(loss, ddof=1) / jnp.sqrt(ess(loss)))
+    bayes_training: Estimate
+    gibbs_training: Estimate
+    waic: Estimate
+    gibbs_waic: Estimate
+    fluctuation: Estimate
+    bayes_heldout: Estimate
+    gibbs_heldout: Estimate
 
 
-def ladder(n: int, rungs: int, *, power: float = 5.0) -> Float[Array, " rungs"]:
-    """nbeta = n (k/(rungs - 1))^power from the prior's 0 to the posterior's n (Friel and Pettitt 2008)."""
-    if rungs < 3 or rungs % 2 == 0:
-        raise ValueError(f"got rungs={rungs}: write an odd number, 3 or more, such as rungs={max(3, rungs + 1)}")
-    return n * jnp.linspace(0.0, 1.0, rungs) ** power
+def criteria(
+    key: Key[Array, ""],
+    loss: Loss,
+    params: Params,
+    data: Data,
+    sampler: Sampler,
+    *,
+    gamma: Number,
+    chains: int,
+    warmup: int,
+    draws: int,
+    thin: int = 1,
+    beta: Number = 1.0,
+    heldout: Data | None = None,
+) -> Criteria:
+    """WAIC, singular fluctuation, Bayes and Gibbs losses of the posterior with prior N(params, 1/gamma); Watanabe 2010.
 
-
-def free_energy(loss: Float[Array, "rungs chains draws"], nbetas: Float[Array, " rungs"]) -> FreeEnergy:
-    """F = int_0^n E_nbeta[L] dnbeta from the draws of `losses` on a `ladder`, by the trapezoidal rule with slopes.
-
-    The slope of E[L] in nbeta is -Var[L], so a step h adds h/2 (E_k + E_k+1) + h^2/12 (Var_k+1 - Var_k), right to
-    fourth order (Friel, Hurn and Wyse 2014).
+    The error of each is a jackknife over chains: NaN with one. Bayes losses are too large by Var_w[p]/(2 ess E_w[p]^2)
+    per example, a bias that is of the second order in the error.
     """
-    value, variance = _integral(loss, nbetas)
-    return FreeEnergy(value, jnp.sqrt(variance), _integral(loss[::2], nbetas[::2])[0] - value)
+    n = len(jax.tree.leaves(data)[0])
+    folds = [pointwise(loss, examples) for examples in (data, heldout) if examples is not None]
+    fold = Fold(
+        lambda params: [fold.init(params) for fold in folds],
+        lambda carry, params: [fold.update(part, params) for fold, part in zip(folds, carry, strict=True)],
+    )
+    potential = localised(loss, data, params, nbeta=n * beta, gamma=gamma)
+    run = run_chains(key, sampler, potential, params, chains=chains, warmup=warmup, draws=draws, thin=thin, fold=fold)
+    return Criteria(*map(Estimate, *jackknife(lambda each: _criteria(beta, *map(merged, each)), run.folded)))
 
 
-def _integral(loss: Float[Array, "rungs chains draws"], nbetas: Float[Array, " rungs"]) -> tuple[Scalar, Scalar]:
-    """The integral and its Monte-Carlo variance: rungs are independent, the mean and variance of one are not."""
-    h = jnp.pad(jnp.diff(nbetas), 1)
-    of_mean, of_variance = (h[:-1] + h[1:]) / 2, (h[:-1] ** 2 - h[1:] ** 2) / 12
-
-    def at(x: Float[Array, "chains draws"], a: Scalar, b: Scalar) -> tuple[Scalar, Scalar]:
-        each = a * x + b * (x - jnp.mean(x)) ** 2
-        return jnp.mean(each), jnp.var(each, ddof=1) / ess(each)
-
-    values, variances = jax.vmap(at)(loss, of_mean, of_variance)
-    return jnp.sum(values), jnp.sum(variances)
+def _criteria(beta: Number, seen: Pointwise, new: Pointwise | None = None) -> tuple[Scalar, ...]:
+    """The numbers of `Criteria`, in its order."""
+    bayes, gibbs, V, n = bayes_loss(seen), gibbs_loss(seen), functional_variance(seen), seen.mean.size
+    nan = jnp.full_like(bayes, jnp.nan)
+    heldout = (nan, nan) if new is None else (bayes_loss(new), gibbs_loss(new))
+    return bayes, gibbs, bayes + beta * V / n, gibbs + beta * V / n, beta * V / 2, *heldout
 
 
-def asymptotic(n: Number, loss: Number, coefficient: Number, multiplicity: Number = 1) -> Float[Array, "..."]:
-    """n L + lambda log n - (m - 1) log log n: F up to O_p(1), L the least loss (Watanabe 2009, main formula II).
+class Expected(NamedTuple):
+    """n times the expectations over data sets of four losses less the entropy of the truth, as n -> infinity."""
 
-    With lambda = d/2 and m = 1 this is BIC, on the scale of F (half of Schwarz's).
+    bayes: Number
+    bayes_training: Number
+    gibbs: Number
+    gibbs_training: Number
+
+
+def expected(value: Number, fluctuation: Number, beta: Number = 1.0) -> Expected:
+    """What lambda and nu make of the four losses, for a realisable truth; Watanabe 2010, equations of state.
+
+    Bayes (lambda - nu)/beta +- nu, Gibbs lambda/beta +- nu, with + for new examples and - for those of training.
     """
-    return n * jnp.asarray(loss) + coefficient * jnp.log(n) - (multiplicity - 1) * jnp.log(jnp.log(n))
+    bayes, gibbs = (value - fluctuation) / beta, value / beta
+    return Expected(bayes + fluctuation, bayes - fluctuation, gibbs + fluctuation, gibbs - fluctuation)

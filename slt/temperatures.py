@@ -106,7 +106,7 @@ def by_variance(llc: LLC) -> Estimate:
     losses of minibatches vary by themselves, and that variance would be in the result.
     """
     one, none = jnp.ones(1), jnp.zeros(1)
-    return _combination(llc.trace[None], none, one)
+    return combination(llc.trace[None], none, one)
 
 
 def by_slope(llc: LLC, nbetas: Float[Array, " temperatures"]) -> Estimate:
@@ -116,7 +116,7 @@ def by_slope(llc: LLC, nbetas: Float[Array, " temperatures"]) -> Estimate:
     the estimate has no bias. L(w*) drops out, up to its rounding.
     """
     weights = slope_weights(nbetas)
-    return _combination(llc.trace, weights, jnp.zeros_like(weights))
+    return combination(llc.trace, weights, jnp.zeros_like(weights))
 
 
 def slope_weights(nbetas: Float[Array, " temperatures"]) -> Float[Array, " temperatures"]:
@@ -137,7 +137,7 @@ def compare(llc: LLC, nbetas: Float[Array, " temperatures"]) -> Comparison:
     """lambda by mean, variance and slope from one `llc_at_temperatures`, and how far apart they are. Pure."""
     slope = slope_weights(nbetas)
     mean, none = jnp.full_like(slope, 1 / len(slope)), jnp.zeros_like(slope)
-    of = lambda a, b: _combination(llc.trace, a, b)
+    of = lambda a, b: combination(llc.trace, a, b)
     return Comparison(
         mean=of(mean, none),
         variance=of(none, mean),
@@ -187,7 +187,7 @@ def _finite(estimate: Estimate) -> bool:
     return all(map(jnp.isfinite, estimate))
 
 
-def _combination(
+def combination(
     trace: Float[Array, "temperatures chains draws"], a: Float[Array, " temperatures"], b: Float[Array, " temperatures"]
 ) -> Estimate:
     """sum_i a_i E_i[x] + b_i Var_i[x] over temperatures i, x the trace; errors of E and Var together, from the draws.

@@ -1,4 +1,4 @@
-"""Evidence and prediction against linear regression with known noise, where both have closed forms."""
+"""Free energy, WBIC, WAIC and predictive losses against Bayesian linear regression, where all are known."""
 
 import functools
 from typing import Any
@@ -7,177 +7,200 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.scipy.stats import norm
+from scipy.special import erf, logsumexp
+from scipy.stats import multivariate_normal, norm
 
-import slt.bayes
-from slt.bayes import Posterior, asymptotic, ladder, losses, merged, pointwise, posterior
+from slt.bayes import (
+    Criteria,
+    asymptotic_free_energy,
+    criteria,
+    expected,
+    free_energy,
+    ladder,
+    merged,
+    pointwise,
+    thermodynamic_weights,
+    wbic,
+)
+from slt.chains import run_chains
+from slt.samplers.base import localised
 from slt.samplers.mala import mala
 
-N, D, GAMMA = 40, 2, 2.0
-rng = np.random.default_rng(1)
-X = rng.normal(size=(N + 20, D)) @ np.array([[1.0, 0.3], [0.0, 0.8]])
-Y = X @ np.array([0.8, -0.5]) + rng.normal(size=N + 20)
-ALL = {"x": jnp.asarray(X, jnp.float32), "y": jnp.asarray(Y, jnp.float32)}
-DATA, TEST = jax.tree.map(lambda a: a[:N], ALL), jax.tree.map(lambda a: a[N:], ALL)
-ZERO = jnp.zeros(D)
 quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-free_energy, wbic = quick(slt.bayes.free_energy), quick(slt.bayes.wbic, static_argnums=1)
+GAMMA, REPLICAS, N = 1.5, 100, 12
+CENTRE = jnp.array([0.2, -0.1])
 
 
-def loss(w, data):
-    return -norm.logpdf(data["y"], data["x"] @ w)
+def drawn(seed, n):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, 2)) * [1.0, 0.6]
+    return x, x @ [0.5, 1.0] + rng.normal(size=n)
 
 
-def gaussian(nbeta):
-    """Mean and covariance of the posterior at nbeta."""
-    covariance = np.linalg.inv(nbeta / N * X[:N].T @ X[:N] + GAMMA * np.eye(D))
-    return nbeta / N * covariance @ X[:N].T @ Y[:N], covariance
+X, Y = drawn(0, N)
+NEW_X, NEW_Y = drawn(1, 5)
+DATA, NEW = ((jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32)) for x, y in ((X, Y), (NEW_X, NEW_Y)))
 
 
-def each(nbeta=float(N), rows=slice(N)):
-    """Mean of each loss, its variance, and the log predictive density."""
-    mean, covariance = gaussian(nbeta)
-    r, v = Y[rows] - X[rows] @ mean, np.einsum("ij,jk,ik->i", X[rows], covariance, X[rows])
-    log_predictive = -(r**2) / (1 + v) / 2 - np.log(2 * np.pi * (1 + v)) / 2
-    return (r**2 + v + np.log(2 * np.pi)) / 2, v**2 / 2 + r**2 * v, log_predictive
+def loss(params, data):
+    x, y = data
+    return (y - x @ params) ** 2 / 2 + jnp.log(2 * jnp.pi) / 2
 
 
-def moments(nbeta):
-    """Mean and variance of L: n L is a quadratic form in a Gaussian."""
-    mean, covariance = gaussian(nbeta)
-    H, r = X[:N].T @ X[:N] / N, Y[:N] - X[:N] @ mean
-    g = X[:N].T @ r / N
-    return each(nbeta)[0].mean(), np.trace(H @ covariance @ H @ covariance) / 2 + g @ covariance @ g
+def posterior(beta):
+    """Mean and covariance of the weights at inverse temperature beta."""
+    S = np.linalg.inv(GAMMA * np.eye(2) + beta * X.T @ X)
+    return S @ (GAMMA * np.asarray(CENTRE, float) + beta * X.T @ Y), S
 
 
-def evidence():
-    """F = -log p(y | x), y Gaussian with covariance 1 + x x'/gamma."""
-    covariance = np.eye(N) + X[:N] @ X[:N].T / GAMMA
-    return (Y[:N] @ np.linalg.solve(covariance, Y[:N]) + np.linalg.slogdet(2 * np.pi * covariance)[1]) / 2
+def moments(beta, x, y):
+    """For each example: log E[p], E[log p] and Var[log p] under the posterior."""
+    m, S = posterior(beta)
+    r, v = y - x @ m, np.einsum("ni,ij,nj->n", x, S, x)
+    return norm.logpdf(r, 0, np.sqrt(1 + v)), norm.logpdf(r) - v / 2, v**2 / 2 + r**2 * v
 
 
-def exact_posterior():
-    mean, variance, log_predictive = each()
-    new_mean, _, new_log_predictive = each(rows=slice(N, None))
-    V, bayes = variance.sum(), -log_predictive.mean()
-    numbers: Any = mean.mean(), bayes, V, V / 2, bayes + V / N, new_mean.mean(), -new_log_predictive.mean()
-    return dict(zip(Posterior._fields, numbers, strict=True))
+def exact_free_energy():
+    return -multivariate_normal.logpdf(Y, X @ np.asarray(CENTRE, float), np.eye(N) + X @ X.T / GAMMA)  # pyright: ignore[reportArgumentType]
+
+
+def exact_criteria(beta):
+    bayes, gibbs, variance = moments(beta, X, Y)
+    new_bayes, new_gibbs, _ = moments(beta, NEW_X, NEW_Y)
+    T, G, V = -bayes.mean(), -gibbs.mean(), variance.sum()
+    return Criteria(*T_and_others(T, G, V, beta), -new_bayes.mean(), -new_gibbs.mean())
+
+
+def T_and_others(T, G, V, beta):
+    return T, G, T + beta * V / N, G + beta * V / N, beta * V / 2
+
+
+def step(nbeta):
+    return mala(0.7 / (nbeta + GAMMA))
+
+
+OPTIONS: dict[str, Any] = dict(gamma=GAMMA, chains=16, warmup=20, draws=120)
 
 
 @functools.cache
-def chain_posterior():
-    settings: dict[str, Any] = dict(test=TEST, gamma=GAMMA, chains=24, warmup=30, draws=700, thin=2)
-    return quick(lambda key: posterior(key, loss, ZERO, DATA, mala(1.2 / N), **settings))(jax.random.key(0))
+def replicas():
+    """Every driver on the same data, for many keys, in one program."""
+
+    def run(key):
+        keys = jax.random.split(key, 3)
+        return (
+            wbic(keys[0], loss, CENTRE, DATA, step(N / np.log(N)), **OPTIONS),
+            free_energy(keys[1], loss, CENTRE, DATA, step, betas=ladder(8, 3.0), **OPTIONS | {"chains": 4}),
+            criteria(keys[2], loss, CENTRE, DATA, step(N * 0.7), beta=0.7, heldout=NEW, **OPTIONS),
+        )
+
+    return jax.tree.map(np.asarray, quick(jax.vmap(run))(jax.random.split(jax.random.key(0), REPLICAS)))
 
 
-@functools.cache
-def chain_losses(rungs=17):
-    nbetas = jnp.append(ladder(N, rungs), N / np.log(N))
-    settings: dict[str, Any] = dict(nbetas=nbetas, gamma=GAMMA, chains=8, warmup=30, draws=800)
-    at = lambda nbeta: mala(1.2 / (nbeta + GAMMA))
-    return quick(lambda key: losses(key, loss, ZERO, DATA, at, **settings))(jax.random.key(1)), nbetas
+def assert_calibrated(value, stderr, exact, largest):
+    """Unbiased within four errors of the mean; errors small, and as large as the scatter."""
+    deviation, claimed = np.asarray(value, float) - exact, np.sqrt(np.mean(np.square(stderr)))
+    assert claimed < largest
+    assert abs(deviation.mean()) < 4 * deviation.std() / np.sqrt(REPLICAS)
+    assert 0.75 < deviation.std() / claimed < 1.35
 
 
-@functools.cache
-def folded(draws=300, chains=3):
-    """Points folded in by chains of different lengths, and the points."""
-    w = jnp.asarray(rng.normal(size=(chains, draws, D)), jnp.float32)
+def test_wbic_is_the_tempered_mean_of_n_L():
+    found, _, _ = replicas()
+    exact = -moments(1 / np.log(N), X, Y)[1].sum()
+    assert_calibrated(found.value, found.stderr, exact, 0.12)
+
+
+def test_free_energy_is_the_evidence():
+    _, found, _ = replicas()
+    plain = (found.value - found.remainder).mean()
+    assert plain - exact_free_energy() > 5 * found.value.std() / np.sqrt(REPLICAS)  # without the correction it is off
+    assert_calibrated(found.value, found.stderr, exact_free_energy(), 0.12)
+
+
+def test_each_rung_is_the_mean_at_its_temperature():
+    _, found, _ = replicas()
+    at_start = -norm.logpdf(Y - X @ np.asarray(CENTRE, float)).sum()
+    exact = [-moments(beta, X, Y)[1].sum() - at_start for beta in np.asarray(ladder(8, 3.0), float)]
+    error = found.mean.std(axis=0) / np.sqrt(REPLICAS)
+    assert np.all(np.abs(found.mean.mean(axis=0) - exact) < 4 * error)
+    assert np.all(error < 0.015 * (exact[0] - exact[-1]))
+
+
+@pytest.mark.parametrize("field", Criteria._fields)
+def test_criteria_are_those_of_the_exact_posterior(field):
+    found = getattr(replicas()[2], field)
+    exact = getattr(exact_criteria(0.7), field)
+    assert_calibrated(found.value, found.stderr, exact, 0.04 if field == "fluctuation" else 0.012)
+
+
+def test_moments_of_examples_are_those_of_the_same_draws_kept():
+    potential = localised(loss, DATA, CENTRE, nbeta=float(N), gamma=GAMMA)
+    kept = lambda params: jnp.zeros((30, 2))
+    keep = lambda carry, params: jnp.concatenate([carry[1:], params[None]])
     fold = pointwise(loss, DATA)
-    carry = quick(jax.vmap(lambda w: jax.lax.scan(lambda c, w: (fold.update(c, w), None), fold.init(ZERO), w)[0]))(w)
-    return carry, np.asarray(w, float).reshape(-1, D)
+    both = fold._replace(
+        init=lambda params: (fold.init(params), kept(params)),
+        update=lambda carry, params: (fold.update(carry[0], params), keep(carry[1], params)),
+    )
+    run = quick(lambda key: run_chains(key, step(N), potential, CENTRE, chains=3, warmup=5, draws=30, fold=both))
+    each, draws = run(jax.random.key(0)).folded
+    log_p = norm.logpdf(Y - np.asarray(draws, float).reshape(-1, 2) @ X.T)
+    one = merged(each)
+    assert one.count == 90
+    np.testing.assert_allclose(one.log_sum, logsumexp(log_p, axis=0), rtol=1e-5)
+    np.testing.assert_allclose(one.mean, log_p.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(one.square, log_p.var(axis=0) * 90, rtol=1e-4)
+    assert sum(leaf.size for leaf in jax.tree.leaves(each)) == 3 * (3 * N + 1)
 
 
-def test_the_fold_is_what_the_kept_draws_give():
-    carry, w = folded()
-    kept = (Y[None, :N] - w @ X[:N].T) ** 2 / 2 + np.log(2 * np.pi) / 2
-    found = merged(carry)
-    assert found.count == len(w)
-    np.testing.assert_allclose(found.mean, kept.mean(axis=0), rtol=1e-5)
-    np.testing.assert_allclose(found.variance, kept.var(axis=0, ddof=1), rtol=1e-4)
-    np.testing.assert_allclose(found.log_mean_exp, np.log(np.exp(-kept).mean(axis=0)), rtol=1e-5, atol=1e-5)
+def test_impossible_examples_and_bad_numbers_do_not_vanish():
+    fold = pointwise(lambda params, data: data + params, jnp.array([jnp.inf, jnp.nan, 1.0]))
+    carry = fold.update(fold.update(fold.init(0.0), 0.0), 1.0)
+    np.testing.assert_allclose(carry.log_sum, [-np.inf, np.nan, np.logaddexp(-1, -2)], rtol=1e-6)
+    assert np.isnan(carry.mean[:2]).all()
+    assert carry.mean[2] == pytest.approx(-1.5)
 
 
-def test_the_log_of_the_mean_does_not_underflow():
-    """Likelihoods of exp(-1000) and exp(-1001): their mean has a logarithm, they are zero."""
-    fold = pointwise(lambda w, data: w * jnp.ones(2), None)
-    carry = fold.update(fold.update(fold.init(jnp.float32(0)), jnp.float32(1000)), jnp.float32(1001))
-    np.testing.assert_allclose(carry.log_mean_exp, -1000 + np.log((1 + np.exp(-1)) / 2), rtol=1e-6)
+def test_without_examples_held_out_there_is_no_number_for_them():
+    options = OPTIONS | {"chains": 2, "draws": 4}
+    found = quick(lambda key: criteria(key, loss, CENTRE, DATA, step(N), **options))(jax.random.key(0))
+    assert np.isnan(found.bayes_heldout.value)
+    assert np.isfinite(found.waic.stderr)
 
 
-def test_a_draw_that_is_nan_stays():
-    fold = pointwise(loss, DATA)
-    carry = fold.update(fold.update(fold.init(ZERO), jnp.full(D, jnp.nan)), ZERO)
-    assert all(np.isnan(leaf).all() for leaf in carry[1:])
+def test_bad_input_is_refused_with_what_to_write():
+    with pytest.raises(ValueError, match="got rungs=1: from the prior to the posterior it takes 2 or more"):
+        ladder(1)
+    with pytest.raises(ValueError, match=r"got a loss of shape \(\): return the loss of each example, shape \(n,\)"):
+        pointwise(lambda params, data: jnp.mean(loss(params, data)), DATA).init(CENTRE)
 
 
-def test_the_carry_does_not_know_how_many_draws_will_come():
-    assert {leaf.shape for leaf in pointwise(loss, DATA).init(ZERO)} == {(), (N,)}
+def test_the_thermodynamic_rule_is_exact_for_cubics():
+    betas = np.array([0.0, 0.1, 0.5, 1.0])
+    a, b = thermodynamic_weights(jnp.asarray(betas))
+    mean, variance = 1 - betas + 2 * betas**2 - betas**3, 1 - 4 * betas + 3 * betas**2  # -mean'
+    assert float(a @ mean + b @ variance) == pytest.approx(1 - 1 / 2 + 2 / 3 - 1 / 4, rel=1e-6)
+    np.testing.assert_allclose(ladder(3, 2.0), [0, 0.25, 1])
 
 
-@pytest.mark.parametrize("name", Posterior._fields)
-def test_every_number_of_a_posterior_is_the_exact_one_within_its_error(name):
-    found, exact = getattr(chain_posterior(), name), exact_posterior()[name]
-    assert abs(found.value - exact) < 4 * found.stderr
-    least = {"functional_variance": 0.04, "singular_fluctuation": 0.02}.get(name, 0.003)
-    assert 1e-5 < found.stderr < least
+def test_the_asymptotic_formula_is_right_up_to_a_constant_in_a_singular_model():
+    def crossing(n):
+        """-log of the integral of exp(-n x^2 y^2) over the unit square, by quadrature in log x."""
+        t = np.linspace(-60, 0, 200001)
+        inner = np.sqrt(np.pi / n) / 2 * erf(np.exp(t) * np.sqrt(n))
+        return -np.log(np.trapezoid(inner, t))
+
+    small, large = 1e8, 1e16
+    rise = lambda **m: float(
+        asymptotic_free_energy(0.0, large, 0.5, **m) - asymptotic_free_energy(0.0, small, 0.5, **m)
+    )
+    assert rise(multiplicity=2) == pytest.approx(crossing(large) - crossing(small), abs=0.06)
+    assert abs(rise() - crossing(large) + crossing(small)) > 0.6
 
 
-def test_the_numbers_that_are_told_apart_are_far_apart():
-    """The power of the test above: what would be confused differs by many standard errors."""
-    exact, found = exact_posterior(), chain_posterior()
-    for one, other in (
-        ("gibbs_training", "bayes_training"),
-        ("waic", "bayes_training"),
-        ("bayes_generalisation", "gibbs_generalisation"),
-    ):
-        assert abs(exact[one] - exact[other]) > 8 * getattr(found, one).stderr
-
-
-def test_the_free_energy_is_the_evidence():
-    loss, nbetas = chain_losses()
-    found = free_energy(loss[:-1], nbetas[:-1])
-    assert abs(found.value - evidence()) < 4 * found.stderr
-    assert 0.002 < found.stderr < 0.06
-    assert abs(found.coarser) < 0.2
-
-
-def test_wbic_is_the_mean_of_the_losses_at_its_temperature():
-    loss, nbetas = chain_losses()
-    found, exact = wbic(loss[-1], N), N * moments(nbetas[-1])[0]
-    assert abs(found.value - exact) < 4 * found.stderr
-    assert 0.01 < found.stderr < 0.12
-    np.testing.assert_allclose(found.stderr, N * np.sqrt(moments(nbetas[-1])[1] / 6400), rtol=2)
-    assert abs(N * moments(N)[0] - exact) > 5 * found.stderr  # another temperature is seen
-
-
-def two_points(rungs):
-    """For each rung two draws with the exact mean and variance of L, each many times."""
-    nbetas = np.asarray(ladder(N, rungs), float)
-    m, v = np.array([moments(nbeta) for nbeta in nbetas]).T
-    signs = np.resize([1.0, 1.0, -1.0, -1.0], (2, 40))
-    return jnp.asarray(m[:, None, None] + np.sqrt(v)[:, None, None] * signs[None]), jnp.asarray(nbetas)
-
-
-def test_the_rule_is_of_fourth_order():
-    """Rungs doubled, the error of exact moments falls by 2^4."""
-    found = free_energy(*two_points(17))
-    fine, coarse = float(found.value) - evidence(), float(found.value + found.coarser) - evidence()
-    assert 10 < abs(coarse / fine) < 22
-    assert abs(fine) < min(0.02, abs(float(found.coarser)))  # a coarser ladder bounds what the rule gets wrong
-
-
-def test_the_asymptotic_formula_is_the_evidence_up_to_a_constant():
-    """Mean of a Gaussian, prior N(0, 1/gamma): F = n L + log(1 + n/gamma)/2 + gamma n m^2/(n + gamma)/2."""
-    n, m = np.array([1e3, 1e5]), 0.4
-    F = np.log1p(n / GAMMA) / 2 + GAMMA * n * m**2 / (n + GAMMA) / 2
-    constant = np.log(1 / GAMMA) / 2 + GAMMA * m**2 / 2
-    np.testing.assert_allclose(asymptotic(jnp.asarray(n), 0.0, 0.5) + constant, F, atol=2e-3)
-    np.testing.assert_allclose(asymptotic(100, 2.0, 0.5) - asymptotic(100, 0.0, 0.5), 200, rtol=1e-5)
-    np.testing.assert_allclose(asymptotic(1000, 0.0, 0.5, 2), np.log(1000) / 2 - np.log(np.log(1000)), rtol=1e-6)
-
-
-def test_what_cannot_be_is_refused():
-    with pytest.raises(ValueError, match="one number an example"):
-        pointwise(lambda w, data: jnp.mean(loss(w, data)), DATA).init(ZERO)
-    with pytest.raises(ValueError, match="rungs=5"):
-        ladder(100, 4)
+def test_expected_errors_obey_waic_and_the_equations_of_state():
+    one = expected(0.75, 0.6, beta=2.0)
+    assert one.bayes_training + 2 * 0.6 == pytest.approx(one.bayes)  # (beta/n) E[V] = 2 nu/n
+    assert one.gibbs_training + 2 * 0.6 == pytest.approx(one.gibbs)
+    assert expected(0.75, 0.6) == pytest.approx((0.75, -0.45, 1.35, 0.15))
