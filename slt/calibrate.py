@@ -1,5 +1,6 @@
 """One setting of a sampler for a whole trajectory of checkpoints, from short runs, and why it was chosen."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from math import ceil, isfinite, log
 from typing import Any, Literal, NamedTuple
@@ -12,9 +13,10 @@ from jaxtyping import Array, Float, Key, PyTree, Scalar
 from scipy.stats import norm
 
 from slt.chains import Fold, run_chains
+from slt.curve import rows
 from slt.diagnostics import MIN_EFFECTIVE_PER_CHAIN, verdict
 from slt.llc import LLC, summary
-from slt.samplers.base import Data, Loss, Params, Sampler, localised, mean_loss, paired, select
+from slt.samplers.base import Data, Loss, Params, Sampler, free_parameters, localised, mean_loss, paired, select
 from slt.samplers.sgld import sgld
 
 LADDER = tuple(10 ** (i / 2 - 2) for i in range(13))  # gamma, in units of nbeta times the largest curvature
@@ -83,6 +85,7 @@ def calibrate(
     mask: PyTree | None = None,
     gammas: Sequence[float] | None = None,
     bias: float = 0.05,
+    troubled: float = 0.2,
     relative_stderr: float = 0.05,
     probe: int = 1000,
     max_steps: int = 20_000,
@@ -92,36 +95,55 @@ def calibrate(
 
     The step size is the largest whose estimate is at most `bias` too large, or for a sampler that rejects, the one
     with its best acceptance. gamma is the least of `gammas` (default: .01 to 10^4 times nbeta times the curvature) at
-    which no checkpoint's chains are negative, escape, or saturate towards `chance`. The length is what
-    `relative_stderr` takes, at most `max_steps`. A run of that setting is then judged by `verdict` and the setting
-    changed up to four times. `probe` is the length of the short runs, `block` how many checkpoints run side by side.
+    which the chains of no more than a share `troubled` of the checkpoints are negative, escape, or saturate towards
+    `chance`: a start or a transition is no minimum, and a gamma that holds chains there would hide all others. The
+    length is what `relative_stderr` takes, at most `max_steps`. A run of that setting is judged by `verdict`, and up to
+    three times made longer, or its step halved; the last reason is what is still found. `probe` is the length of the
+    short runs, `block` how many checkpoints run side by side.
     """
     run = _runner(loss, data, sampler, chance=chance, chains=chains, batch_size=batch_size, mask=mask, block=block)
-    start = float(jnp.max(jax.jit(_everywhere(loss, data, mask, block))(key, checkpoints)))
+    start = float(jnp.max(jax.jit(_everywhere(loss, data, mask, block))(jax.random.clone(key), checkpoints)))
     adjusted = sampler(1.0).adjusted
     ladder = list(gammas) if gammas is not None else [nbeta * start * r if start > 0 else 100 * r for r in LADDER]
 
-    def attempt(gamma: float) -> tuple[float, Probe]:
+    def attempt(gamma: float) -> Tried:
         at = lambda step: run(key, checkpoints, step, gamma, nbeta, probe // 2, probe // 2, 1)
-        return _step_size(at, start, gamma, nbeta=nbeta, bias=bias, adjusted=adjusted)
+        step_size, found = _step_size(at, start, gamma, nbeta=nbeta, bias=bias, adjusted=adjusted)
+        return Tried(gamma, step_size, found, *_trouble(found.llc))
 
-    tried = []
-    for gamma in ladder:
-        step_size, found = attempt(gamma)
-        tried.append((gamma, step_size, found, _trouble(found.llc, nbeta)))
-        if not tried[-1][3]:
-            break
-    gamma, step_size, found, _ = min(tried, key=lambda t: _badness(*t[2:]))
-    warmup, draws, thin = _lengths(found.llc, relative_stderr, max_steps)
+    best, tried = _least(attempt, ladder, troubled)
+    length = _lengths(best.found.llc, relative_stderr, max_steps)
+    at = lambda step, length: run(key, checkpoints, step, best.gamma, nbeta, *length)
+    step_size, (warmup, draws, thin), said = _judged(at, best.step_size, length, max_steps)
     reasons = [
         f"nbeta {nbeta:.4g}: as given",
-        _why_gamma(gamma, tried, nbeta, start),
-        _why_step(step_size, found, gamma, nbeta, start, bias, adjusted),
-        _why_length(found.llc, warmup, draws, thin, relative_stderr, max_steps),
+        _why_gamma(best, tried, nbeta, start, troubled),
+        _why_step(best.step_size, best.found, best.gamma, nbeta, start, bias, adjusted),
+        _why_length(best.found.llc, warmup, draws, thin, relative_stderr, max_steps),
+        said,
     ]
-    return Calibration(
-        step_size, gamma, nbeta, chains, warmup, draws, thin, batch_size, "paired" if batch_size else "full", reasons
-    )
+    baseline: Literal["full", "paired"] = "paired" if batch_size else "full"
+    return Calibration(step_size, best.gamma, nbeta, chains, warmup, draws, thin, batch_size, baseline, reasons)
+
+
+def _least(attempt: Callable[[float], "Tried"], gammas: list[float], troubled: float) -> tuple["Tried", list["Tried"]]:
+    """The first gamma that leaves few in trouble, or else the one that leaves the fewest; and all that were tried."""
+    tried = []
+    for gamma in gammas:
+        tried.append(attempt(gamma))
+        if tried[-1].share <= troubled:
+            return tried[-1], tried
+    return min(tried, key=lambda t: t.share), tried
+
+
+class Tried(NamedTuple):
+    """One gamma: the step size at it, what short chains told, the share of checkpoints in trouble, and which."""
+
+    gamma: float
+    step_size: float
+    found: Probe
+    share: float
+    trouble: list[str]
 
 
 def _runner(
@@ -147,21 +169,29 @@ def _runner(
         warmup, draws, thin = length
         kinds = dict(chains=chains, warmup=warmup, draws=draws, thin=thin)
         ran = run_chains(key_run, sampler(step_size), potential, params, **kinds, fold=LAST)
-        curvature = jax.vmap(lambda w: _top_curvature(key_curvature, loss, w, data, mask))(ran.folded)
-        noise = jax.vmap(lambda w: _gradient_noise(key_noise, loss, w, data, batch_size))(ran.folded)
-        llc = summary(ran, nbeta=nbeta, loss_at_centre=at_centre, adjusted=sampler(1.0).adjusted, chance=chance)
+        clone = jax.random.clone  # where each chain ended, with one key for all
+        curvature = jax.vmap(lambda w: _top_curvature(clone(key_curvature), loss, w, data, mask))(ran.folded)
+        noise = jax.vmap(lambda w: _gradient_noise(clone(key_noise), loss, w, data, batch_size))(ran.folded)
+        llc = summary(
+            ran,
+            nbeta=nbeta,
+            loss_at_centre=at_centre,
+            adjusted=sampler(1.0).adjusted,
+            free=free_parameters(params, mask),
+            chance=chance,
+        )
         return Probe(llc, jnp.max(curvature), jnp.max(noise))
 
-    def run(key: Key[Array, ""], checkpoints: Params, step_size: float, gamma: float, nbeta: float, *length: int):
-        one = lambda params: point(key, params, step_size, gamma, nbeta, *length)  # type: ignore[arg-type]
+    def run(key: Key[Array, ""], checkpoints: Params, step_size: Scalar, gamma: Scalar, nbeta: Scalar, *length: int):
+        one = lambda params: point(jax.random.clone(key), params, step_size, gamma, nbeta, *length)  # one key for all
         return jax.lax.map(one, checkpoints, batch_size=block)
 
     compiled = jax.jit(run, static_argnums=(5, 6, 7))
-    return lambda *arguments: jax.tree.map(np.asarray, compiled(*arguments))
+    return lambda key, *rest: jax.tree.map(np.asarray, compiled(jax.random.clone(key), *rest))
 
 
 def _everywhere(loss: Loss, data: Data, mask: PyTree | None, block: int) -> Callable:
-    one = lambda key, params: _top_curvature(key, loss, params, data, mask)
+    one = lambda key, params: _top_curvature(jax.random.clone(key), loss, params, data, mask)
     return lambda key, checkpoints: jax.lax.map(lambda params: one(key, params), checkpoints, batch_size=block)
 
 
@@ -186,8 +216,10 @@ def _gradient_noise(key: Key[Array, ""], loss: Loss, params: Params, data: Data,
     """E|g_B - g|^2 of the gradient on a minibatch, from sixteen of them; 0 on all the data."""
     if batch_size is None:
         return jnp.zeros(())
-    gradient = lambda key: jax.grad(lambda w: mean_loss(loss, w, _sample(key, data, batch_size)))(params)
-    each = jax.vmap(gradient)(jax.random.split(key, 16))
+    gradient = lambda i: jax.grad(lambda w: mean_loss(loss, w, _sample(jax.random.fold_in(key, i), data, batch_size)))(
+        params
+    )
+    each = jax.vmap(gradient)(jnp.arange(16))
     return sum((jnp.sum(jnp.var(leaf, axis=0, ddof=1)) for leaf in jax.tree.leaves(each)), start=jnp.zeros(()))
 
 
@@ -237,25 +269,44 @@ def _roughness(acceptance: float) -> float:
     return -2 * float(norm.ppf(np.clip(acceptance, 0.01, 0.999) / 2))
 
 
-def _rows(llc: LLC) -> list[LLC]:
-    return [LLC(*row) for row in zip(*llc, strict=True)]
+def _kinds(llc: LLC) -> list[set[str]]:
+    """What `verdict` finds at each checkpoint."""
+    return [{line.split(":")[0] for line in verdict(row)} for row in rows(llc)]
 
 
-def _trouble(llc: LLC, nbeta: float) -> list[str]:
-    """What a larger gamma may cure: the kind, and how many checkpoints have it."""
-    kinds = [line.split(":")[0] for row in _rows(llc) for line in verdict(row)]
-    cured = ("diverged", "negative", "escaped", "saturated")
-    trouble = [f"{kind} at {kinds.count(kind)} of {len(llc.value)} checkpoints" for kind in cured if kind in kinds]
-    spread = lambda x: float(np.ptp(x))
-    if len(llc.value) > 2 and spread(llc.mean_loss) < 0.1 * spread(llc.loss_at_centre):
-        trouble.append("saturated: E[L] is the same at all checkpoints")
-    return trouble
+def _trouble(llc: LLC) -> tuple[float, list[str]]:
+    """What a larger gamma may cure: the share of checkpoints that have it, and each kind with its count."""
+    middle = lambda x: float(np.subtract(*np.percentile(x, [75, 25])))  # one checkpoint alone is no curve
+    if middle(llc.mean_loss) < 0.1 * middle(llc.loss_at_centre):
+        return 1.0, ["saturated: E[L] is the same at all checkpoints"]
+    kinds, cured = _kinds(llc), ("diverged", "negative", "escaped", "saturated")
+    counts = {kind: sum(kind in found for found in kinds) for kind in cured}
+    share = sum(bool(found & set(cured)) for found in kinds) / len(kinds)
+    return share, [f"{kind} at {count} of {len(kinds)} checkpoints" for kind, count in counts.items() if count]
 
 
-def _badness(found: Probe, trouble: list[str]) -> tuple[int, float]:
-    counts = [int(line.split(" at ")[1].split()[0]) if " at " in line else len(found.llc.value) for line in trouble]
-    saturation = found.llc.saturation
-    return sum(counts), round(float(np.nanmax(saturation)), 1) if np.isfinite(saturation).any() else 0.0
+def _judged(
+    run: Callable[[float, tuple[int, int, int]], Probe], step: float, length: tuple[int, int, int], max_steps: int
+) -> tuple[float, tuple[int, int, int], str]:
+    """The setting after runs at it, each judged: made longer, or its step halved, where a fifth of the checkpoints need it."""
+    for _ in range(4):
+        kinds = _kinds(run(step, length).llc)
+        share = lambda *names: sum(bool(found & set(names)) for found in kinds) / len(kinds)
+        warmup, draws, thin = length
+        before = step, length
+        if share("not stationary") > 0.2:
+            length = min(2 * warmup, max_steps), draws, thin
+        if share("too few effective draws", "chains disagree") > 0.2 and 2 * draws * thin <= max_steps:
+            length = length[0], draws, 2 * thin
+        if share("diverged", "step size too large") > 0.2:
+            step, length = step / 2, (min(2 * warmup, max_steps), draws, thin)
+        if before == (step, length):
+            break
+    else:
+        step, length = before
+    counts = Counter(kind for found in kinds for kind in found)
+    found = "; ".join(f"{kind} at {count} of {len(kinds)} checkpoints" for kind, count in counts.most_common())
+    return step, length, f"a run of this setting: {found or 'verdict finds nothing at any checkpoint'}"
 
 
 def _lengths(llc: LLC, relative_stderr: float, max_steps: int) -> tuple[int, int, int]:
@@ -273,14 +324,19 @@ def _lengths(llc: LLC, relative_stderr: float, max_steps: int) -> tuple[int, int
     return warmup, ceil(steps / thin), thin
 
 
-def _why_gamma(gamma: float, tried: list[tuple], nbeta: float, curvature: float) -> str:
-    below = [f"at {g:.3g} {'; '.join(trouble)}" for g, _, _, trouble in tried if trouble and g < gamma]
-    own = next(trouble for g, _, _, trouble in tried if g == gamma)
-    text = f"gamma {gamma:.3g}: " + (
-        "the least bad of those tried" if own else "the least at which chains neither escape nor saturate"
+def _why_gamma(best: Tried, tried: list[Tried], nbeta: float, curvature: float, troubled: float) -> str:
+    which = "; ".join(best.trouble)
+    if not best.trouble:
+        why = "the least at which chains neither escape nor saturate"
+    elif best.share <= troubled:
+        why = f"the least at which only few checkpoints are in trouble ({which})"
+    else:
+        why = f"of those tried the one with the fewest checkpoints in trouble ({which})"
+    smaller = [f"; at {t.gamma:.3g} {'; '.join(t.trouble)}" for t in tried if t.gamma < best.gamma][-1:]
+    left = nbeta * curvature / (nbeta * curvature + best.gamma) if curvature > 0 else 0.0
+    return (
+        f"gamma {best.gamma:.3g}: {why}{''.join(smaller)}; of the direction of largest curvature it leaves {left:.0%}"
     )
-    scale = f"; nbeta times the largest curvature is {nbeta * curvature:.3g}"
-    return text + scale + (f"; {below[-1]}" if below else "") + (f"; it still has {'; '.join(own)}" if own else "")
 
 
 def _why_step(

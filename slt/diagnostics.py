@@ -36,15 +36,15 @@ def rhat(trace: Float[Array, "chains draws"]) -> Scalar:
     return jnp.squeeze(blackjax.diagnostics.potential_scale_reduction(halves, chain_axis=0, sample_axis=1))
 
 
-def step_bias(acceptance: Scalar, value: Scalar) -> Scalar:
+def step_bias(acceptance: Scalar, value: Scalar, free: Float[Array, ""] | int) -> Scalar:
     """At most by which share of itself unadjusted Langevin overestimates lambda: b = (x/4)/(1 - x/4), x a step eps A.
 
     On a quadratic a coordinate is off by b(eps A_i) (`slt.theory.regular_finite`), and the acceptance is 2 Phi(-s/2)
     with s^2 = sum_i (eps A_i)^3/16 (Roberts and Rosenthal 1998, section 2, for a Gaussian). About 2 lambda-hat of the
-    coordinates are weighed, so that their mean x is at most (16 s^2/max(1, 2 lambda-hat))^(1/3). NaN on minibatches.
+    `free` coordinates are weighed, so that their mean x is at most (16 s^2/max(1, 2 lambda-hat))^(1/3). NaN on minibatches.
     """
     s = -2 * norm.ppf(acceptance / 2)
-    x = jnp.cbrt(16 * s**2 / jnp.maximum(1, 2 * value))
+    x = jnp.cbrt(16 * s**2 / jnp.clip(2 * value, 1, jnp.maximum(free, 1)))
     return jnp.where(x < 4, x / 4 / (1 - jnp.minimum(x, 3.999) / 4), jnp.where(jnp.isnan(x), x, jnp.inf))
 
 
@@ -55,8 +55,8 @@ def verdict(llc: "LLC") -> list[str]:
     regular models whose chains have forty effective draws or more, exactly sampled or on minibatches: "not
     stationary" in at most 2 of 100 estimates, "too few effective draws" in 1 of 100, the others (diverged, negative,
     escaped, chains disagree, step size too large, noisy baseline, saturated) in 1 of 1000.
-    The step size is judged by the acceptance, which minibatches do not have; saturation where the chance loss was
-    given; the noise of the baseline where the loss is one of each example.
+    The step size is judged by the acceptance; on minibatches, which have none, only by lambda-hat > d/2. Saturation is seen
+    where the chance loss was given; the noise of the baseline where the loss is one of each example.
     """
     trace = np.asarray(llc.trace, float)
     if not np.all(np.isfinite(trace)):
@@ -132,7 +132,13 @@ def _agreement(llc: "LLC", trace: np.ndarray) -> Iterator[str]:
 
 
 def _step(llc: "LLC", trace: np.ndarray) -> Iterator[str]:
-    acceptance, bias = float(llc.acceptance), float(llc.step_bias)
+    """By the acceptance; on minibatches, which have none, by what no learning coefficient can be."""
+    acceptance, bias, most = float(llc.acceptance), float(llc.step_bias), float(llc.free) / 2
+    if np.isnan(acceptance) and llc.value > (1 + MAX_STEP_BIAS / 2) * most + 4 * llc.stderr:
+        yield (
+            f"step size too large: lambda-hat = {float(llc.value):.3g}, and half of the {2 * most:.0f} free parameters "
+            "is the most it can be: steps or the noise of minibatches heat the chains; halve it"
+        )
     if bias > MAX_STEP_BIAS:
         yield (
             f"step size too large: acceptance {acceptance:.2f}, with which lambda-hat may be {bias:.0%} too large; "

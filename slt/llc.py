@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, Key, PyTree, Scalar
 
 from slt.chains import Chains, run_chains
 from slt.diagnostics import ess, rhat, step_bias
-from slt.samplers.base import Data, Loss, Params, Sampler, localised, mean_loss, paired
+from slt.samplers.base import Data, Loss, Params, Sampler, free_parameters, localised, mean_loss, paired
 
 
 class LLC(NamedTuple):
@@ -23,6 +23,7 @@ class LLC(NamedTuple):
     which the paired baseline takes away; 0 with that baseline and on full data, NaN for a loss that is a scalar.
     step_bias: at most by which share of itself it is too large because steps are finite (`step_bias`); 0 for a sampler
     that rejects, NaN on minibatches.
+    free: number of parameters that move; half of it is the most that lambda can be.
     trace: nbeta (L - L(w*)), shape (chains, draws).
     """
 
@@ -36,6 +37,7 @@ class LLC(NamedTuple):
     saturation: Scalar
     baseline_noise: Scalar
     step_bias: Scalar
+    free: Scalar
     trace: Float[Array, "chains draws"]
 
 
@@ -77,7 +79,13 @@ def estimate_llc(
     if batch_size is not None and baseline == "full":
         noise = _example_variance(loss, params, data) / batch_size
     return summary(
-        run, nbeta=nbeta, loss_at_centre=loss_at_centre, adjusted=sampler.adjusted, chance=chance, noise=noise
+        run,
+        nbeta=nbeta,
+        loss_at_centre=loss_at_centre,
+        adjusted=sampler.adjusted,
+        free=free_parameters(params, mask),
+        chance=chance,
+        noise=noise,
     )
 
 
@@ -87,6 +95,7 @@ def summary(
     nbeta: Float[Array, ""] | float,
     loss_at_centre: Scalar,
     adjusted: bool,
+    free: Float[Array, ""] | int,
     chance: Float[Array, ""] | float | None = None,
     noise: Float[Array, ""] | float = 0.0,
 ) -> LLC:
@@ -104,7 +113,8 @@ def summary(
         mean_loss=jnp.mean(run.loss),
         saturation=jnp.full((), jnp.nan) if chance is None else rise / (chance - loss_at_centre),
         baseline_noise=nbeta**2 * noise / jnp.var(trace),
-        step_bias=jnp.zeros(()) if adjusted else step_bias(acceptance, value),
+        step_bias=jnp.zeros(()) if adjusted else step_bias(acceptance, value, free),
+        free=jnp.asarray(free, jnp.float32),
         trace=trace,
     )
 

@@ -149,6 +149,14 @@ def select(mask: PyTree, where_true: Params, where_false: Params) -> Params:
     )
 
 
+def free_parameters(params: Params, mask: PyTree | None) -> Scalar:
+    """How many coordinates move under `mask`."""
+    ones = optax.tree.ones_like(params)
+    return jnp.asarray(
+        optax.tree.sum(ones if mask is None else select(mask, ones, optax.tree.zeros_like(ones))), jnp.float32
+    )
+
+
 def langevin(key: Key[Array, ""], at: Point, step_size: Float[Array, ""] | float, potential: Potential) -> Params:
     """w - (eps/2) grad U(w) + N(0, eps); frozen coordinates keep their bits."""
     noise = optax.tree.random_like(key, at.params, jax.random.normal)

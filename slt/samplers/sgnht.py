@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key, Scalar
 
-from slt.samplers.base import Info, Params, Potential, Sampler, select
+from slt.samplers.base import Info, Params, Potential, Sampler, free_parameters
 from slt.samplers.sghmc import Moving, Number, move, sghmc, thermal
 
 
@@ -45,15 +45,10 @@ def sgnht(step_size: Number, *, diffusion: Number = 0.1) -> Sampler:
         velocity = jax.tree.map(kicked, state.velocity, state.grad, noise)
         moved = move(key_batch, Moving(*state[:4]), velocity, potential)
         energy = (
-            (1 - state.friction / 2) * optax.tree.norm(moved.velocity, squared=True) / _free(state.params, potential)
+            (1 - state.friction / 2)
+            * optax.tree.norm(moved.velocity, squared=True)
+            / free_parameters(state.params, potential.mask)
         )
         return Thermostatted(*moved, friction=state.friction + energy - eta), Info(state.loss, jnp.full((), jnp.nan))
 
     return Sampler(init, step)
-
-
-def _free(params: Params, potential: Potential) -> Scalar:
-    """The number d of free coordinates."""
-    ones = optax.tree.ones_like(params)
-    free = ones if potential.mask is None else select(potential.mask, ones, optax.tree.zeros_like(ones))
-    return jnp.asarray(optax.tree.sum(free))

@@ -16,7 +16,7 @@ LAMBDA, SHRUNKEN, TRACE = [0, 5.5, 10, 13.5], [0, 2.31, 3.55, 4.22], [0, 82.5, 1
 def _findings(value, loss, nbeta, noise):
     """What `curve_verdict` says of chains with these means, and which single estimates are negative."""
     time, rng = len(value), np.random.default_rng(0)
-    rest = dict(ess=np.full(time, 1000.0), rhat=np.ones(time), acceptance=np.ones(time), saturation=np.zeros(time), baseline_noise=np.zeros(time), step_bias=np.zeros(time), stderr=np.full(time, noise))  # fmt: skip
+    rest = dict(ess=np.full(time, 1000.0), rhat=np.ones(time), acceptance=np.ones(time), saturation=np.zeros(time), baseline_noise=np.zeros(time), step_bias=np.zeros(time), free=np.full(time, 54.0), stderr=np.full(time, noise))  # fmt: skip
     trace = value[:, None, None] + noise * rng.normal(size=(time, 2, 200))
     llc = LLC(value=value, loss_at_centre=loss, mean_loss=loss + value / nbeta, trace=trace, **rest)  # type: ignore[arg-type]
     each = np.where(value < -2 * noise, "negative", "")

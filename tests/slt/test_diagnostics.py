@@ -54,11 +54,10 @@ def regular(seeds, *, chains, draws, d, phi, warmup=1000):
     return trace
 
 
-def estimates(traces, acceptance=0.99):
+def estimates(traces, acceptance=0.99, free=100):
     """The estimate of each row of traces (seeds, chains, draws)."""
-    run = lambda trace: summary(
-        Chains(trace, jnp.full(trace.shape[0], acceptance), ()), nbeta=1.0, loss_at_centre=jnp.zeros(()), adjusted=False
-    )
+    known = dict(nbeta=1.0, loss_at_centre=jnp.zeros(()), adjusted=False, free=free)
+    run = lambda trace: summary(Chains(trace, jnp.full(trace.shape[0], acceptance), ()), **known)
     llc = jax.tree.map(np.asarray, quick(jax.vmap(run))(traces))
     return [type(llc)(*row) for row in zip(*llc, strict=True)]
 
@@ -202,6 +201,22 @@ def test_a_finding_names_where_a_chain_stopped_being_finite():
     assert finding.startswith("diverged: chain 2 is not finite from draw 30 on")
 
 
+def test_an_estimate_beyond_half_of_the_parameters_does_not_hide_the_bias_of_its_step():
+    """lambda-hat = 250 of 33 parameters at the acceptance of eps A = 1 in all of them: the bias is a third, not less."""
+    acceptance = 2 * jax.scipy.stats.norm.cdf(-np.sqrt(33 / 16) / 2)
+    assert float(step_bias(acceptance, jnp.float32(250), 33)) == pytest.approx(1 / 3, rel=1e-3)
+    assert float(step_bias(acceptance, jnp.float32(250), 1000)) < 0.2
+
+
+def test_heat_on_minibatches_shows_where_lambda_hat_passes_half_of_the_parameters():
+    traces = regular(2, chains=4, draws=400, d=10, phi=0.5)  # lambda = 5
+    assert "step size too large" not in kinds(estimates(traces, acceptance=np.nan, free=10)[0])
+    (finding,) = verdict(estimates(1.4 * traces, acceptance=np.nan, free=10)[0])
+    assert finding.startswith("step size too large: lambda-hat = ")
+    assert "half of the 10 free parameters" in finding
+    assert verdict(estimates(1.4 * traces, acceptance=np.nan, free=20)[0]) == []
+
+
 @pytest.mark.parametrize("x", [0.1, 0.4, 1.0])
 def test_the_bound_on_the_bias_of_a_step_is_the_bias_for_equal_curvatures_and_a_bound_for_others(x):
     """The law of the acceptance is asymptotic in the dimension; its mean is taken here from 2 Phi(-s/2) itself."""
@@ -209,7 +224,7 @@ def test_the_bound_on_the_bias_of_a_step_is_the_bias_for_equal_curvatures_and_a_
     for curvatures, exact in ((np.ones(d), True), (A, False)):
         s = np.sqrt(np.sum((x * curvatures) ** 3) / 16)
         value = regular_finite(curvatures, nbeta=1.0, gamma=0.0, step_size=x)
-        bias = float(step_bias(2 * jax.scipy.stats.norm.cdf(-s / 2), jnp.float32(value)))
+        bias = float(step_bias(2 * jax.scipy.stats.norm.cdf(-s / 2), jnp.float32(value), d))
         true = value / (d / 2) - 1
         assert bias == pytest.approx(true, rel=0.15) if exact else bias > true
 

@@ -89,7 +89,9 @@ def exactly(values, draws=1000):
     """Estimates from independent draws whose means are `values`: four chains of lambda times a gamma variable."""
     values = np.asarray(values, float)
     draw = np.random.default_rng(0).gamma(2, 1 / 2, size=(*values.shape, 4, draws)) * values[..., None, None]
-    one = lambda trace: summary(Chains(trace, jnp.ones(4), ()), nbeta=1.0, loss_at_centre=jnp.zeros(()), adjusted=True)
+    one = lambda trace: summary(
+        Chains(trace, jnp.ones(4), ()), nbeta=1.0, loss_at_centre=jnp.zeros(()), adjusted=True, free=4
+    )
     each = quick(jax.vmap(one))(jnp.asarray(draw.reshape(-1, 4, draws), jnp.float32))
     return jax.tree.map(lambda leaf: np.array(leaf).reshape(*values.shape, *leaf.shape[1:]), each)
 

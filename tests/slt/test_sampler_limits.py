@@ -275,7 +275,7 @@ def test_the_order_of_the_chains_does_not_matter():
     loss = 1 + jax.random.uniform(jax.random.key(0), (6, 50)) + jnp.arange(6.0)[:, None]
     acceptance, order = jnp.linspace(0.3, 0.8, 6), jnp.array([4, 2, 5, 0, 1, 3])
     make = lambda loss, acceptance: summary(
-        Chains(loss, acceptance, ()), nbeta=10.0, loss_at_centre=jnp.float32(1), adjusted=False, noise=0.1
+        Chains(loss, acceptance, ()), nbeta=10.0, loss_at_centre=jnp.float32(1), adjusted=False, free=3, noise=0.1
     )
     llc, permuted = quick(make)(loss, acceptance), quick(make)(loss[order], acceptance[order])
     for field in set(llc._fields) - {"trace", "saturation"}:
