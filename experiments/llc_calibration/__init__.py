@@ -37,6 +37,7 @@ from slt.theory import deep_linear, regular_finite
 __all__ = ["PRESETS", "claims", "plot", "run"]
 
 FRICTION = 0.03
+THEIR_N = 1e5  # of Furman and Lau, for the first of their classes
 LEAPFROG, DOUBLINGS = 10, 6
 SPLITS = 300  # of the search for a network's exact coefficient; the few that need more are left out
 ZERO = 1e-10  # of the largest curvature: eigenvalues below are rounding
@@ -72,11 +73,17 @@ def run(
     depths: Annotated[str, Doc("numbers of layers of the deep linear networks")] = "2,3,4,5",
     widest: Annotated[int, Doc("largest layer; the smallest has five units")] = 50,
     samples: Annotated[
-        float, Doc("n of the deep linear networks, in the units of Furman and Lau, whose n is 1e5")
+        float,
+        Doc(
+            "n of the deep linear networks, beside the 1e5 of Furman and Lau; without noise it is the temperature alone"
+        ),
     ] = 1e8,
     gamma: Annotated[
-        float, Doc("localisation of the deep linear networks: weights move by 1/sqrt(gamma) at most")
-    ] = 1e3,
+        float,
+        Doc(
+            "localisation of the deep linear networks at n = 1e5; it grows as sqrt(n), so both what it takes away and what it lets mix do"
+        ),
+    ] = 30.0,
     bias: Annotated[float, Doc("share by which the step size may make the stiffest direction's part too large")] = 0.05,
     chains: Annotated[int, Doc("chains for an estimate of a deep linear network")] = 2,
     warmup: Annotated[int, Doc("steps thrown away at the start of each of them")] = 2000,
@@ -99,11 +106,11 @@ def run(
     length = dict(chains=chains, warmup=warmup, draws=draws, thin=thin)
     chosen = _chosen(samplers)
     results = [
-        _deep_linear(_depths(depths), networks, widest, sizes=(1e5, samples), gamma=gamma, bias=bias, **length),
+        _deep_linear(_depths(depths), networks, widest, sizes=(THEIR_N, samples), gamma=gamma, bias=bias, **length),
         _samplers(chosen, repeats, budget),
         _rescaling(rescale_draws),
     ]
-    return xr.merge(results).assign_attrs(samples=samples, gamma=gamma, bias=bias)
+    return xr.merge(results).assign_attrs(bias=bias)
 
 
 def plot(results: xr.Dataset) -> Any:
@@ -167,7 +174,7 @@ def _deep_linear(
         nets = [cases.furman_lau(rng, layers, 5, widest) for _ in range(count)]
         facts = _facts(nets, sizes, gamma)
         named = {name: net for name, net in cases.POINTS.items() if len(net.weights) == layers}
-        grids = [_settled(nets, widest, facts.nbeta.values[:, i], gamma, bias) for i in range(2)]
+        grids = [_settled(nets, widest, facts.nbeta.values[:, i], facts.gamma.values[i], bias) for i in range(2)]
         if named:
             grids.append(_settled(list(named.values()), widest, np.full(len(named), POINTS_NBETA), POINTS_GAMMA, bias))
         grid = jax.tree.map(lambda *leaves: np.concatenate(leaves), *grids)
@@ -178,7 +185,8 @@ def _deep_linear(
                 facts[field] = ("network", "samples"), values[: 2 * count].reshape(2, count).T
         parts.append(facts)
         points.append(_points(named, *(np.asarray(leaf)[2 * count :] for leaf in (llc.value, llc.stderr))))
-    return xr.concat(parts, "network").merge(xr.concat(points, "where"))
+    whole = xr.concat(parts, "network", data_vars="minimal", coords="minimal", compat="equals")
+    return whole.merge(xr.concat(points, "where"))
 
 
 def _facts(nets: list[Network], sizes: tuple[float, float], gamma: float) -> xr.Dataset:
@@ -189,7 +197,9 @@ def _facts(nets: list[Network], sizes: tuple[float, float], gamma: float) -> xr.
     """
     spectra = [cases.curvatures(net) for net in nets]
     nbeta = np.array([[200 / 3 / net.widths[-1] * n / np.log(n) for n in sizes] for net in nets])
-    gaussian = [[regular_finite(h, nbeta=n, gamma=gamma) for n in row] for h, row in zip(spectra, nbeta, strict=True)]
+    gammas = [gamma * np.sqrt(n / THEIR_N) for n in sizes]
+    settings = [list(zip(row, gammas, strict=True)) for row in nbeta]
+    gaussian = [[regular_finite(h, nbeta=n, gamma=g) for n, g in row] for h, row in zip(spectra, settings, strict=True)]
     rank = lambda net: int(net.ranks[0, -1])
     numbers = {
         "layers": [len(net.weights) for net in nets],
@@ -202,6 +212,7 @@ def _facts(nets: list[Network], sizes: tuple[float, float], gamma: float) -> xr.
     }
     variables: dict[str, Any] = {name: ("network", np.array(values)) for name, values in numbers.items()}
     variables |= {"nbeta": (("network", "samples"), nbeta), "gaussian": (("network", "samples"), np.array(gaussian))}
+    variables["gamma"] = "samples", gammas
     return xr.Dataset(variables, {"samples": list(sizes)})
 
 

@@ -73,7 +73,7 @@ def _errors(axes: Axes, results: xr.Dataset) -> None:
                 share = np.arange(1, error.size + 1) / error.size
                 axes.step(np.append(error, 30), np.append(share, 1), style, color=LINES[name], lw=weight, where="post", label=label)  # fmt: skip
     axes.axvline(REFERENCE, color=GREY, lw=1, ls=(0, (4, 3)))
-    axes.text(REFERENCE * 1.06, 0.02, "4.4 %, median of\nan earlier trial", fontsize=8.5, color="#555b60")
+    axes.text(REFERENCE * 0.94, 0.02, "4.4 %, median of\nan earlier trial", ha="right", fontsize=8.5, color="#555b60")
     axes.set(
         xscale="log",
         xlim=(FLOOR, 30),
@@ -84,8 +84,10 @@ def _errors(axes: Axes, results: xr.Dataset) -> None:
     axes.set_xticks([1e-3, 1e-2, 1e-1, 1, 10], ["≤ 0.1 %", "1 %", "10 %", "100 %", "1000 %"])
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.set_title(rf"solid: all; dotted: the {singular(results).sum()} with $\lambda \neq$ rank(H)/2")
-    axes.legend(loc="upper left", fontsize=9)
+    axes.set_title(rf"solid: all; dotted: the {singular(results).sum()} with $\lambda \neq$ rank(H)/2", pad=24)
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(-0.02, 0.995), fontsize=9, ncols=4, columnspacing=1.2, handlelength=1.4
+    )
 
 
 def _samplers(axes: Axes, results: xr.Dataset) -> None:
@@ -127,7 +129,7 @@ def _rescaling(axes: Axes, results: xr.Dataset) -> None:
         )
         axes.plot(factor, results.rescaled_gaussian.values[i], "-", color=colour, lw=1.2, alpha=0.6)
     axes.axhline(results.rescaled_limit.item(), color=GREY, lw=1, ls=(0, (4, 3)))
-    axes.annotate(r"$\lambda$ = (parameters - units)/2", (1, results.rescaled_limit.item()), xytext=(0, -13), textcoords="offset points", ha="center", fontsize=9, color="#555b60")  # fmt: skip
-    axes.set(xscale="log", xlabel="c", ylabel=r"$\hat\lambda$", ylim=(0, results.rescaled_limit.item() * 1.12))
+    axes.annotate(r"$\lambda$ = (parameters - units)/2", (1, results.rescaled_limit.item()), xytext=(0, 4), textcoords="offset points", ha="center", fontsize=9, color="#555b60")  # fmt: skip
+    axes.set(xscale="log", xlabel="c", ylabel=r"$\hat\lambda$", ylim=(0, results.rescaled_limit.item() * 1.15))
     axes.set_title("a ReLU network and its copies $W_1 c$, $W_2/c$ (lines: a Gaussian)")
     axes.legend(loc="lower center")
