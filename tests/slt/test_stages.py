@@ -102,7 +102,7 @@ def test_the_plateau_between_two_rises_is_a_milestone_and_noise_has_fewer_than_t
         found = milestones(gaussian_process(STEPS, rises([3.0, 6.5], 0.3, rng), 0.3, restarts=0))
         near = [m for m in found if abs(np.log(m.step + 1) - 4.75) < 0.75]
         hits += len(near) >= 1  # the process rings beside a steep rise, and a plateau may come twice
-        inside += all(3.4 < np.log(m.low + 1) and np.log(m.high + 1) < 6.1 for m in near)  # of the plateau
+        inside += all(np.log(m.low + 1) > 3.4 and np.log(m.high + 1) < 6.1 for m in near)  # of the plateau
     assert hits >= 10
     assert inside >= 11
     processes = [gaussian_process(STEPS, rng.normal(size=len(X)), 1.0, restarts=0) for _ in range(40)]
