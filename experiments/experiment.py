@@ -12,6 +12,7 @@ EXPERIMENTS = {
     "grid": "2 min on two cores",
     "saturation": "3 min on two cores",
     "tms_bayes": "3-5 min on two cores",
+    "wbic": "1 min on two cores",
     "llc_calibration": "6 min on two cores",
 }
 """Every experiment with what its default preset costs. The name is the module's, in `experiments`."""
