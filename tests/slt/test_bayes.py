@@ -154,6 +154,12 @@ def test_moments_of_examples_are_those_of_the_same_draws_kept():
     assert sum(leaf.size for leaf in jax.tree.leaves(each)) == 3 * (3 * N + 1)
 
 
+def test_likelihoods_that_underflow_still_have_a_mean():
+    fold = pointwise(lambda params, data: params + data, jnp.array([1000.0, 2000.0]))
+    carry = fold.update(fold.update(fold.init(0.0), 0.0), 1.0)
+    np.testing.assert_allclose(carry.log_sum, np.array([-1000, -2000]) + np.log1p(np.exp(-1)), rtol=1e-6)
+
+
 def test_impossible_examples_and_bad_numbers_do_not_vanish():
     fold = pointwise(lambda params, data: data + params, jnp.array([jnp.inf, jnp.nan, 1.0]))
     carry = fold.update(fold.update(fold.init(0.0), 0.0), 1.0)
