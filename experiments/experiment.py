@@ -13,7 +13,7 @@ EXPERIMENTS = {
     "saturation": "3 min on two cores",
     "tms_bayes": "3-5 min on two cores",
     "wbic": "1 min on two cores",
-    "llc_calibration": "6 min on two cores",
+    "llc_calibration": "4-7 min on two cores",
 }
 """Every experiment with what its default preset costs. The name is the module's, in `experiments`."""
 

@@ -3,6 +3,11 @@
 Deep linear networks of the class of Furman and Lau 2024 (arXiv 2402.03698), whose learning coefficient at a particular
 point is known exactly (`slt.strata`); eight samplers on small models whose estimate at finite nbeta is known; and a
 ReLU network under W_1 c, W_2/c, which changes the weights and not the function.
+
+The deep linear networks have one setting: SGHMC of friction .03, whose slow directions mix as the root of what Langevin
+steps take; the step size that makes the stiffest direction's part 5 % too large, as `slt.calibrate` chooses it; gamma =
+30 at n = 1e5, growing as sqrt(n): gamma/(n h) is what it takes from a direction of curvature h, n h/gamma how long that
+one mixes.
 """
 
 from collections.abc import Callable
