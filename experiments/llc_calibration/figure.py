@@ -73,9 +73,7 @@ def _errors(axes: Axes, results: xr.Dataset) -> None:
                 share = np.arange(1, error.size + 1) / error.size
                 axes.step(np.append(error, 30), np.append(share, 1), style, color=LINES[name], lw=weight, where="post", label=label)  # fmt: skip
     axes.axvline(REFERENCE, color=GREY, lw=1, ls=(0, (4, 3)))
-    axes.text(
-        REFERENCE * 0.94, 0.99, "4.4 %: earlier trial", rotation=90, ha="right", va="top", fontsize=8.5, color="#555b60"
-    )
+    axes.text(REFERENCE * 0.94, 0.99, "trial: 4.4 %", rotation=90, ha="right", va="top", fontsize=8.5, color="#555b60")
     axes.set(
         xscale="log",
         xlim=(FLOOR, 30),
