@@ -80,7 +80,7 @@ def _sampler(name: str, step_size: Number, adaptation: int, trajectory: dict[str
         inner, info = kernel(_raw(key), state.kernel, density, state.h, state.inverse_mass, **trajectory)
         return _at(state._replace(kernel=inner), potential), Info(state.loss, info.acceptance_rate)
 
-    return Sampler(init, step)
+    return Sampler(init, step, adjusted=True)
 
 
 def _raw(key: Key[Array, ""]) -> Array:

@@ -1,0 +1,98 @@
+"""Which method finds the stages that were planted in a curve, and which finds stages in noise?
+
+Synthetic learning-coefficient curves over log-spaced checkpoints: levels that jump, rises that take time, and kinks, in
+white noise and in noise that is correlated between checkpoints (as that of chains with common random numbers is), and
+noise alone. The methods of `slt.phases` stand beside the published recipe and beside plain differences.
+"""
+
+import itertools
+from typing import Annotated, Any
+
+import numpy as np
+import xarray as xr
+from typing_extensions import Doc
+
+from experiments.experiment import at_least
+from experiments.stages.methods import METHODS, SHAPES, TRUTH, Found, X, curves
+from experiments.stages.report import claims
+from slt.phases import align
+
+__all__ = ["PRESETS", "claims", "plot", "run"]
+
+NEAR = 4  # checkpoints: a boundary that is further away is not the planted one
+
+PRESETS = {"smoke": dict(count=4, fits=2), "default": {}, "paper": dict(count=1000, fits=100)}
+
+
+def run(
+    *,
+    count: Annotated[int, Doc("curves of each shape, size and noise")] = 40,
+    fits: Annotated[int, Doc("of them, those that a Gaussian process is fitted to: the slowest method")] = 15,
+    correlation: Annotated[float, Doc("between neighbouring checkpoints, of the correlated noise")] = 0.7,
+    smallest: Annotated[
+        float, Doc("planted change, in standard errors of a checkpoint; others are 3 and 10 times it")
+    ] = 2.0,
+) -> xr.Dataset:
+    """Every method on every curve: what it finds of what was planted, what besides, and how far off."""
+    at_least(1, count=count, fits=fits)
+    if not 0 <= correlation < 1 or not smallest > 0:
+        raise ValueError(
+            f"got correlation={correlation}, smallest={smallest}: write --correlation from 0 on and below 1, --smallest above 0"
+        )
+    noises, sizes = {"white": 0.0, "correlated": correlation}, [smallest, 3 * smallest, 10 * smallest]
+    shape = (len(METHODS), len(SHAPES), len(noises), len(sizes))
+    measured = {name: np.full(shape, np.nan) for name in ("recall", "precision", "alarms", "distance", "coverage")}
+    places = itertools.product(enumerate(METHODS), enumerate(SHAPES), enumerate(noises.values()), enumerate(sizes))
+    for (m, method), (k, kind), (r, rho), (s, size) in places:
+        if kind == "noise" and s:
+            continue  # it has no size
+        number = min(count, fits) if method.startswith("process") else count
+        found = [METHODS[method](curve) for curve in curves(kind, number, size, rho)]
+        for name, value in _score(found, TRUTH[kind]).items():
+            measured[name][m, k, r, s] = value
+    names = ("detector", "shape", "noise", "size")
+    variables: dict[str, Any] = {name: (names, values) for name, values in measured.items()}
+    coordinates = {"detector": list(METHODS), "shape": list(SHAPES), "noise": list(noises), "size": sizes}
+    return xr.Dataset(variables | _alignment(count), coordinates, {"correlation": correlation, "checkpoints": len(X)})
+
+
+def plot(results: xr.Dataset) -> Any:
+    """Recall, precision and false alarms of every method."""
+    from experiments.stages.figure import draw  # here: Matplotlib takes half a second to import
+
+    return draw(results)
+
+
+def _score(found: list[list[Found]], truth: tuple[int, ...]) -> dict[str, float]:
+    """Over curves: shares of the planted and of the found that are within `NEAR`; curves with a boundary where none is.
+
+    distance: root mean square, in checkpoints, of what is found.  coverage: share of intervals that hold the place.
+    """
+    alarms = float(np.mean([len(each) > 0 for each in found]))
+    if not truth:
+        return {"alarms": alarms}
+    near = [(at, f) for each in found for at in truth for f in each if abs(f.index - at) <= NEAR]
+    hit = sum(any(abs(f.index - at) <= NEAR for f in each) for each in found for at in truth)
+    right = sum(any(abs(f.index - at) <= NEAR for at in truth) for each in found for f in each)
+    total = sum(map(len, found))
+    known = [f.low <= at <= f.high for at, f in near if f.high >= f.low]
+    return {
+        "recall": hit / (len(found) * len(truth)),
+        "precision": right / total if total else np.nan,
+        "distance": float(np.sqrt(np.mean([(f.index - at) ** 2 for at, f in near]))) if near else np.nan,
+        "coverage": float(np.mean(known)) if known else np.nan,
+    }
+
+
+def _alignment(count: int) -> dict[str, Any]:
+    """p-values of `align` for twelve runs of one transition each: unrelated ones, and ones with half in common."""
+    rng, runs, length = np.random.default_rng(1), 12, len(X)
+    place = lambda: int(rng.integers(length))
+    p = {"unrelated": [], "half in common": []}
+    for _ in range(count):
+        one = [[place()] for _ in range(runs)]
+        other = [[place()] for _ in range(runs)]
+        p["unrelated"].append(align(one, other, tolerance=2, shuffles=200).p_value)
+        common = [a if i % 2 else b for i, (a, b) in enumerate(zip(one, other, strict=True))]
+        p["half in common"].append(align(one, common, tolerance=2, shuffles=200).p_value)
+    return {"p_value": (("pairs", "trial"), np.array(list(p.values()))), "pairs": list(p)}
