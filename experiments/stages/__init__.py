@@ -21,7 +21,7 @@ __all__ = ["PRESETS", "claims", "plot", "run"]
 
 NEAR = 4  # checkpoints: a boundary that is further away is not the planted one
 
-PRESETS = {"smoke": dict(count=4, fits=2), "default": {}, "paper": dict(count=1000, fits=100)}
+PRESETS = {"smoke": dict(count=1, fits=1), "default": {}, "paper": dict(count=1000, fits=100)}
 
 
 def run(
