@@ -29,7 +29,7 @@ def _alarms(results: xr.Dataset, method: str) -> Claim:
         "Hoogland et al. 2024" if method == "process, as published" else OURS,
         "not stated" if np.isnan(bound) else f"at most {bound:.0%}" + (" in both" if both else " in white noise"),
         f"{white:.0%}; {correlated:.0%}",
-        None if np.isnan(bound) else worst <= bound,
+        None if np.isnan(bound) else bool(worst <= bound),
     )
 
 
@@ -77,7 +77,7 @@ def _alignment(results: xr.Dataset) -> list[Claim]:
             "a permutation test",
             "at most 5 %, within its error",
             f"{below:.0%} of {len(null)}",
-            below <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / len(null)),
+            bool(below <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / len(null))),
         ),
         Claim(
             "align: p <= .05 where half of the transitions coincide",

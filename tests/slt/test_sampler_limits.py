@@ -5,7 +5,8 @@ and steps of one chain need no compiling.
 """
 
 import functools
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -183,8 +184,8 @@ def test_the_thermostat_takes_up_the_noise_of_the_gradient():
     assert min(underdamped(h, step, a, a, noises[1])[0, 0] * h for h in A) > 1.9  # without it
 
 
-# a regular model: the mean of 40 coordinates, each of variance 1 over the 100 examples
-X = np.random.default_rng(0).normal(size=(100, 40))
+# a regular model: the mean of 40 coordinates, each of variance 1 over the 200 examples
+X = np.random.default_rng(0).normal(size=(200, 40))
 X = jnp.asarray((X - X.mean(axis=0)) / X.std(axis=0), jnp.float32)
 NBETA, GAMMA, BATCH, STEP = 100.0, 30.0, 32, 0.004
 A = NBETA + GAMMA
@@ -210,7 +211,7 @@ def rubbed(friction, step=STEP):
 class Regular(NamedTuple):
     """(scale of the loss, decay) -> sampler; the stationary variance of a coordinate; whether it takes minibatches."""
 
-    sampler: object
+    sampler: Callable[[Any, Any], Sampler]
     variance: float
     batch_size: int | None = BATCH
 
@@ -243,8 +244,8 @@ def program(name):
 
     def run(scale, nbeta, decay):
         loss = lambda w, x: scale * jnp.sum((w[None] - x) ** 2, axis=1) / 2
-        options = dict(chains=16, warmup=60, draws=400, batch_size=case.batch_size, baseline="paired")
-        sampler: Sampler = case.sampler(scale, decay)
+        options: dict[str, Any] = dict(chains=16, warmup=60, draws=400, batch_size=case.batch_size, baseline="paired")
+        sampler = case.sampler(scale, decay)
         return estimate_llc(jax.random.key(0), loss, jnp.zeros(40), X, sampler, nbeta=nbeta, gamma=GAMMA, **options)  # pyright: ignore[reportArgumentType]
 
     return quick(run)
