@@ -129,6 +129,7 @@ def _calibrated(case: Case, params: Any, at: Local) -> tuple[float, list[str]]:
         case.data,
         nbeta=nbeta,
         chance=case.chance,
+        troubled=0.0,  # all of them are plateaus
         gammas=[nbeta * strength for strength in STRENGTHS],
     )
     return min(STRENGTHS, key=lambda strength: abs(np.log(strength * nbeta / found.gamma))), found.reasons
