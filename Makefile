@@ -1,5 +1,5 @@
 # make demo: the tms experiment, end to end.  make test: the default tests.  make speed: side by side with the peers.
-# make results: every experiment, and docs/results.md with its figures.
+# make results: every experiment but speed, and docs/results.md with its figures.
 # Each installs what is missing into .venv; the peers, which exclude each other, into environments of their own in it.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -24,9 +24,9 @@ lint: .venv/installed-dev
 speed: .venv/installed peers
 	$(BIN)/python -m experiments speed
 
-EXPERIMENTS := tms llc_calibration grid saturation stages wbic tms_bayes speed
+EXPERIMENTS := llc_calibration grid saturation tms_bayes wbic stages tms
 
-results: .venv/installed peers
+results: .venv/installed
 	for name in $(EXPERIMENTS); do \
 	    $(BIN)/python -m experiments $$name --out checkpoints/default/$$name && \
 	    cp checkpoints/default/$$name/figure.png docs/$$name.png || exit 1; done
