@@ -21,7 +21,7 @@ COLOURS = "#2f6690", "#81b1d0", "#b7bcc1"
 MARKS = {"with default_nbeta of a batch of 32": "◆", "its accuracy test": "▲", "its introduction": "●"}
 STYLE: Any = {
     "font.size": 9, "axes.titlesize": 9.5, "legend.frameon": False, "svg.fonttype": "none", "svg.hashsalt": "grid",
-    "savefig.dpi": 110,
+    "figure.dpi": 88,
 }  # fmt: skip
 
 
