@@ -11,7 +11,7 @@ EXPERIMENTS = {
     "speed": "6 min on two cores, with peers",
     "grid": "2 min on two cores",
     "saturation": "3 min on two cores",
-    "stages": "1 min on two cores",
+    "stages": "3 min on two cores",
     "tms_bayes": "3-5 min on two cores",
     "wbic": "1 min on two cores",
     "llc_calibration": "4-7 min on two cores",

@@ -44,7 +44,7 @@ def _recall(axis: Any, results: xr.Dataset, shape: str) -> None:
         for marker, x, y in zip(MARKERS, recall, precision, strict=True):
             axis.plot(x, y, marker, color=colour, ms=5)
     sizes = ", ".join(f"{size:g}" for size in results["size"].values)
-    axis.set(xlim=(-0.05, 1.05), ylim=(-0.05, 1.05), xlabel=f"recall at sizes {sizes} (circle, square, diamond)")
+    axis.set(xlim=(-0.05, 1.05), ylim=(-0.05, 1.05), xlabel=f"recall\n(circle, square, diamond: sizes {sizes})")
     axis.set_ylabel("precision")
 
 

@@ -42,7 +42,7 @@ def _found(results: xr.Dataset, shape: str) -> Claim:
     )
     sizes = ", ".join(f"{size:g}" for size in results["size"].values)
     other = here.recall.sel(noise="white").mean("size") + here.precision.sel(noise="white").fillna(0).mean("size")
-    winner = str(results.detector.values[int(other.argmax())])
+    winner = str(results.detector.values[int(np.argmax(other.values))])
     good = float(best.recall.sel(detector=method)) >= 0.9 and float(best.precision.sel(detector=method)) >= 0.8
     return Claim(
         f"{shape}: recall / precision of {method} at changes of {sizes} standard errors (white; correlated)",
