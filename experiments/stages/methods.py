@@ -73,7 +73,7 @@ METHODS: dict[str, Callable[[np.ndarray], list[Found]]] = {
     "change points, inflated": lambda curve: _changes(curve, inflated(curve, 1.0)),
     "slope changes": lambda curve: _slopes(curve, np.ones(T)),
     "slope changes, inflated": lambda curve: _slopes(curve, inflated(curve, 1.0)),
-    "process, as published": lambda curve: _milestones(curve, 0.0),
+    "process, one start": lambda curve: _milestones(curve, 0.0),
     "process, supported": lambda curve: _milestones(curve, 2.0),
 }
 """Name -> curve -> boundaries. A Gaussian process is told the standard errors, and takes them for independent.
