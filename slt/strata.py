@@ -136,9 +136,14 @@ def _broken(ranks: Ranks, path: Path) -> tuple[int, int, int] | None:
 
 
 def _halves(path: Path, low: Path, high: Path, broken: tuple[int, int, int]) -> list[tuple[Path, Path]]:
-    """The bounds, split at the path's value of that count among the condition's four which is least known."""
+    """The bounds, split at the path's value of that count among the condition's four which is least known.
+
+    Where all four are known no path within the bounds keeps the condition: nothing is left.
+    """
     i, j, t = broken
     at = max(((0, t), (0, j), (1, t), (1, i)), key=lambda k: high[k] - low[k])
+    if low[at] == high[at]:
+        return []
     below, above = high.copy(), low.copy()
     below[at] = min(path[at], high[at] - 1)
     above[at] = below[at] + 1

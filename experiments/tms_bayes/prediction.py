@@ -132,7 +132,7 @@ def _chart(name: str, u: Float[Array, " d"]) -> tuple[Array, Array]:
     W, b = _point(name)
     turn, radius, bias, rest = jnp.split(u, [k - 1, 2 * k - 1, 3 * k - 1])
     angle = 2 * np.pi * np.arange(k) / k + jnp.pad(turn, (1, 0))
-    vertices = (np.hypot(*W[:, 0]) + radius) * jnp.stack([jnp.cos(angle), jnp.sin(angle)])
+    vertices = jnp.stack([jnp.cos(angle), jnp.sin(angle)]) * (np.hypot(*W[:, 0]) + radius)[None]
     dead = rest[: rest.size - plus].reshape(2, -1) if rest.size else jnp.zeros((2, FEATURES - k))
     shift = jnp.concatenate([bias, rest[rest.size - plus :], jnp.zeros(FEATURES - k - plus)])
     return jnp.concatenate([vertices, dead], axis=1), jnp.asarray(b) + shift
@@ -140,7 +140,7 @@ def _chart(name: str, u: Float[Array, " d"]) -> tuple[Array, Array]:
 
 def _height(name: str, u: Float[Array, " d"]) -> Scalar:
     """The leading part of L - L_k, homogeneous of degree two: n (L(u/sqrt n) - L_k) at a large n."""
-    return SCALE**2 * (potential(*_chart(name, u / SCALE)) - potential(*_point(name)))
+    return SCALE**2 * (potential(*_chart(name, u / SCALE)) - potential(*map(jnp.asarray, _point(name))))
 
 
 def _gaussian_volume(name: str) -> float:
@@ -171,4 +171,4 @@ def _free_mass(samples: int = 400_000) -> float:
     W, b = _point("5")
     draws = np.random.default_rng(0).standard_normal((samples, 3))
     move = lambda d: potential(jnp.asarray(W).at[:, 5].set(d[:2]), jnp.asarray(b).at[5].set(d[2]))
-    return float(np.mean(np.abs(jax.jit(jax.vmap(move))(draws) - potential(W, b)) < 1e-12))
+    return float(np.mean(np.abs(jax.jit(jax.vmap(move))(draws) - potential(jnp.asarray(W), jnp.asarray(b))) < 1e-12))

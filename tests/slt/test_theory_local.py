@@ -49,7 +49,9 @@ def brute_force(ranks, every):
     return (r * (ranks[0, 0] + ranks[-1, -1] - r) + min(map(codimension, near))) / 2
 
 
-@pytest.mark.parametrize("widths", [(2, 3), (3, 2, 3), (2, 2, 2, 2), (3, 2, 2, 3), (2, 3, 1, 2), (1, 2, 2, 1, 2)])
+@pytest.mark.parametrize(
+    "widths", [(2, 3), (3, 2, 3), (2, 2, 2, 2), (3, 2, 2, 3), (2, 3, 1, 2), (1, 2, 2, 1, 2), (2, 1, 2, 1, 2)]
+)
 def test_the_local_coefficient_is_the_least_codimension_found_by_brute_force(widths):
     every = arrays(widths)
     assert [deep_linear_local(ranks) for ranks in every] == [brute_force(ranks, every) for ranks in every]
