@@ -8,11 +8,15 @@ import pytest
 import scipy.linalg
 
 from toymodels.analysis.geometry import (
+    blocks,
+    canonical,
     dimensionality,
     dimensions_per_feature,
     geometry,
     interference,
     kgon,
+    leverage,
+    polytope,
     transitions,
 )
 from toymodels.tasks.superposition import polygon
@@ -149,3 +153,50 @@ def test_a_transition_is_a_new_name_that_lasts(names, expected):
 def test_hold_is_how_long_a_name_must_last():
     assert transitions(list("44544"), hold=1) == [2, 3]
     assert transitions(list("44554"), hold=2) == [2]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_leverage_is_the_dimensionality_of_tight_frames(name):
+    W, expected = FIGURES[name]
+    chex.assert_trees_all_close(leverage(jnp.float32(1.3 * W)), np.float32(expected), atol=1e-6)
+
+
+def test_leverage_bounds_the_dimensionality_and_sums_to_the_rank():
+    full = np.random.default_rng(0).normal(size=(200, 3, 7)).astype(np.float32)
+    full[:50, 2] = full[:50, 0] + full[:50, 1]
+    t, D = jax.vmap(leverage)(full), jax.vmap(dimensionality)(full)
+    np.testing.assert_allclose(t.sum(1), np.where(np.arange(200) < 50, 2, 3), rtol=1e-4)
+    assert np.all(t + 1e-5 >= D)
+    assert np.max(t - D) > 0.1
+
+
+def test_the_canonical_rotation_undoes_every_rotation_and_keeps_the_products():
+    W = random(3, 5)
+    O = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0].astype(np.float32)
+    chex.assert_trees_all_close(canonical(O @ W), canonical(W), atol=1e-5)
+    chex.assert_trees_all_close(canonical(W).T @ canonical(W), W.T @ W, atol=1e-5)
+    assert np.all(np.diagonal(canonical(W)) >= 0)
+    assert np.max(np.abs(np.tril(canonical(W), -1))) < 1e-6
+
+
+def test_the_blocks_of_a_shuffled_tegum_product_are_found_and_named():
+    rng = np.random.default_rng(0)
+    figures = {"pentagon": PENTAGON, "tetrahedron": TETRAHEDRON, "digon": DIGON, "dedicated": np.ones((1, 1))}
+    W = np.concatenate([direct_sum(*figures.values()), 0.1 * rng.normal(size=(7, 2))], axis=1)  # two dead features
+    W = np.linalg.qr(rng.normal(size=(7, 7)))[0] @ W
+    order = rng.permutation(W.shape[1])
+    found = blocks(W[:, order])
+    assert [polytope(W[:, order][:, block]) for block in found] == list(figures)
+    assert {int(order[i]) for block in found for i in block} == set(range(12))
+
+
+@pytest.mark.parametrize(
+    ("figure", "name"), [(TRIANGLE, "triangle"), (ngon(6), "hexagon"), (ANTIPRISM, "square antiprism")]
+)
+def test_a_figure_has_its_name_and_a_stretched_one_its_numbers(figure, name):
+    assert polytope(1.2 * figure) == name
+    assert polytope(np.diag([1.3] + [1] * (len(figure) - 1)) @ figure) == f"{figure.shape[1]}/{len(figure)}"
+
+
+def test_a_square_is_two_digons():
+    assert [polytope(SQUARE[:, block]) for block in blocks(SQUARE)] == ["digon", "digon"]

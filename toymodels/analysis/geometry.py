@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Scalar
+from jaxtyping import Array, Float, Int, Scalar
+from scipy.sparse.csgraph import connected_components
 
 LIVE = 0.5  # a feature is a vertex if |W_i| exceeds this: half the radius of the smallest polygon of the theory
 
@@ -53,6 +54,66 @@ def interference(W: Float[Array, "hidden features"]) -> Float[Array, " features"
 def dimensions_per_feature(W: Float[Array, "hidden features"]) -> Scalar:
     """D* = m/|W|_F^2, with m hidden dimensions. Elhage et al. 2022, "uniform superposition"."""
     return W.shape[0] / jnp.sum(W**2)
+
+
+def leverage(W: Float[Array, "hidden features"]) -> Float[Array, " features"]:
+    """t_i = W_i' (W W')^+ W_i: how far feature i is alone in its direction. D_i <= t_i <= 1, and sum_i t_i = rank W.
+
+    D_i = t_i where W_i is an eigenvector of W W': in a tight frame of each of its blocks. Singular values below 1e-5 of
+    the largest count as zero.
+    """
+    _, size, V = jnp.linalg.svd(W, full_matrices=False)
+    return jnp.sum(jnp.where(size[:, None] > 1e-5 * size[0], V, 0) ** 2, axis=0)
+
+
+def canonical(W: Float[Array, "hidden features"]) -> Float[Array, "hidden features"]:
+    """The W among all O W, O orthogonal, that is upper triangular with a diagonal that is not negative.
+
+    Everything the model computes is a function of W' W, which O does not change. Unique where the first `hidden`
+    columns are independent; order the features first, the most important at the front.
+    """
+    R = jnp.linalg.qr(W, mode="complete").R
+    sign = jnp.where(jnp.diagonal(R) < 0, -1, 1)
+    return sign[:, None] * R
+
+
+def blocks(W: Float[Array | np.ndarray, "hidden features"], overlap: float = 0.1) -> list[Int[np.ndarray, " block"]]:
+    """The live features in groups that share no direction, as indices: linked if |W^_i . W^_j| > overlap. On the host.
+
+    The summands of a tegum product (Elhage et al. 2022): figures in orthogonal subspaces. Largest group first.
+    """
+    W = np.asarray(W, float)
+    live = np.flatnonzero(np.sum(W**2, axis=0) > LIVE**2)
+    directions = W[:, live] / np.linalg.norm(W[:, live], axis=0)
+    count, label = connected_components(np.abs(directions.T @ directions) > overlap, directed=False)
+    return sorted((live[label == i] for i in range(count)), key=len, reverse=True)
+
+
+POLYTOPES = {
+    (1, 1): "dedicated",
+    (2, 1): "digon",
+    (3, 2): "triangle",
+    (5, 2): "pentagon",
+    (6, 2): "hexagon",
+    (4, 3): "tetrahedron",
+    (8, 3): "square antiprism",
+    (5, 4): "4-simplex",
+}
+"""(features, dimensions) -> the tight frame of unit vectors with one orbit that is met in toy models."""
+
+
+def polytope(W: Float[Array | np.ndarray, "hidden block"], tolerance: float = 0.05) -> str:
+    """The name of one block's figure: that of `POLYTOPES` if its D_i are dimensions/features within `tolerance` of it.
+
+    Else `features/dimensions`, such as 7/3: a figure that is stretched, or has no name. On the host.
+    """
+    W = np.asarray(W, float)
+    size = np.linalg.svd(W, compute_uv=False)
+    dimensions, features = int(np.sum(size > 0.1 * size[0])), W.shape[1]
+    D = np.asarray(dimensionality(jnp.asarray(W, jnp.float32)))
+    regular = np.all(np.abs(D - dimensions / features) < tolerance * dimensions / features)
+    name = POLYTOPES.get((features, dimensions))
+    return name if name is not None and regular else f"{features}/{dimensions}"
 
 
 def _divide(numerator: Array, denominator: Array) -> Array:
