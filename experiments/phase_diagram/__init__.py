@@ -1,0 +1,188 @@
+"""Where does a feature change from ignored to superposed to dedicated, and does the learning coefficient see it?
+
+The phase diagram of Elhage et al. 2022 (arXiv 2209.10652): two features in one dimension and three in two, over the
+density of the features and the relative importance of the last one. Ten models a point are trained on the population
+loss itself, by quadrature; the best of each fate is kept, and lambda-hat is estimated at the winner and at its
+competitors.
+"""
+
+from typing import Annotated, Any
+
+import jax
+import jax.flatten_util
+import jax.numpy as jnp
+import numpy as np
+import optax
+import xarray as xr
+from jaxtyping import Array, Float, Int, Key, Scalar
+from typing_extensions import Doc
+
+from experiments import sweep
+from experiments.experiment import at_least, positive
+from experiments.phase_diagram.report import claims
+from experiments.phase_diagram.theory import CONFUSED, DEDICATED, IGNORED, MINIMA, NAMES, SUPERPOSED, prototypes, region
+from slt.llc import estimate_llc
+from slt.samplers.mala import mala
+from toymodels.analysis.geometry import interference
+from toymodels.task import Batch, Params
+from toymodels.tasks.superposition import quadrature
+
+__all__ = ["PRESETS", "claims", "plot", "run"]
+
+FINE = 24  # order of the quadrature with which losses are compared
+SPLIT = 0.3, 0.7  # a norm below is an ignored feature, one above a kept one, one between is confused
+
+PRESETS = {
+    "smoke": dict(points=3, models=2, steps=60, order=4, chains=2, draws=20, warmup=10),
+    "default": {},
+    "paper": dict(points=64, steps=5000, order=16, chains=10, draws=2000, warmup=500),
+}
+
+
+def run(
+    *,
+    points: Annotated[int, Doc("values of the density, and of the relative importance")] = 24,
+    models: Annotated[int, Doc("trained at each point; the best of each fate is kept")] = 10,
+    steps: Annotated[int, Doc("of Adam on the population loss")] = 1000,
+    learning_rate: Annotated[float, Doc("of Adam at the start; it falls to 0 as a cosine")] = 0.05,
+    order: Annotated[int, Doc("of the quadrature in each active feature, in training and in the chains")] = 6,
+    nbeta: Annotated[float, Doc("n*beta of the chains")] = 1e5,
+    gamma: Annotated[float, Doc("strength of the localisation of the chains")] = 1.0,
+    chains: Annotated[int, Doc("chains for an estimate")] = 4,
+    warmup: Annotated[int, Doc("steps thrown away at the start of each chain")] = 200,
+    draws: Annotated[int, Doc("draws of each chain, one every two steps")] = 400,
+    seed: Annotated[int, Doc("of all random numbers")] = 0,
+) -> xr.Dataset:
+    """Train over the plane, keep the best model of each fate, estimate its learning coefficient."""
+    at_least(2, points=points)
+    at_least(1, models=models, steps=steps, order=order, chains=chains)
+    at_least(0, warmup=warmup)
+    at_least(8, draws=draws)
+    positive(learning_rate=learning_rate, nbeta=nbeta, gamma=gamma)
+    training = dict(models=models, steps=steps, learning_rate=learning_rate, order=order, seed=seed)
+    sampling = dict(nbeta=nbeta, gamma=gamma, chains=chains, warmup=warmup, draws=draws, order=order, seed=seed)
+    diagrams = [_diagram(n, points, training, sampling) for n in (2, 3)]
+    known = _train(2, _points(*np.array(list(MINIMA)).T), **training)
+    exact = known["loss"].min("model").values
+    return xr.concat(diagrams, xr.Variable("features", [2, 3])).assign(known_minimum=("known", exact))
+
+
+def plot(results: xr.Dataset) -> Any:
+    """The plane by theory, by training, and by lambda-hat."""
+    from experiments.phase_diagram.figure import draw  # here: Matplotlib takes half a second to import
+
+    return draw(results)
+
+
+def population_loss(params: Params, batch: Batch) -> Float[Array, " nodes"]:
+    """One number for each node of the quadrature, whose mean is E sum_i I_i (x_i - x'_i)^2; y holds the weights I_i w."""
+    predict = lambda x: jax.nn.relu(params["W"].T @ (params["W"] @ x) + params["b"])
+    return jnp.sum(batch.y * (batch.x - jax.vmap(predict)(batch.x)) ** 2, axis=1)
+
+
+def _nodes(features: int, s: Scalar, r: Scalar, order: int) -> Batch:
+    x, weight = quadrature(features, s, order)
+    importance = jnp.ones(features).at[-1].set(r)
+    return Batch(x, len(weight) * weight[:, None] * importance[None])
+
+
+def _points(s: Float[np.ndarray, " k"], r: Float[np.ndarray, " k"]) -> dict[str, np.ndarray]:
+    return {"s": np.asarray(s, np.float32), "r": np.asarray(r, np.float32), "index": np.arange(len(s))}
+
+
+def _train(
+    features: int, at: dict[str, np.ndarray], *, models: int, steps: int, learning_rate: float, order: int, seed: int
+) -> xr.Dataset:
+    """`models` models at each point: W, b, and the loss by the fine quadrature."""
+    tx = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
+
+    def train(key: Key[Array, ""], batch: Batch) -> Params:
+        key_W, key_b = jax.random.split(key)
+        W = jax.random.normal(key_W, (features - 1, features)) / jnp.sqrt(features - 1)
+        params = {"W": W, "b": 0.1 * jax.random.normal(key_b, (features,))}
+        grad = jax.grad(lambda params: jnp.mean(population_loss(params, batch)))
+
+        def step(_: int, carry: tuple[Params, Any]) -> tuple[Params, Any]:
+            params, state = carry
+            update, state = tx.update(grad(params), state)
+            return optax.apply_updates(params, update), state
+
+        return jax.lax.fori_loop(0, steps, step, (params, tx.init(params)))[0]
+
+    def point(p: dict[str, Array]) -> dict[str, Array]:
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), p["index"]), models)
+        params = jax.vmap(lambda key: train(key, _nodes(features, p["s"], p["r"], order)))(keys)
+        fine = _nodes(features, p["s"], p["r"], FINE if features == 2 else FINE // 2)
+        return params | {"loss": jax.vmap(lambda params: jnp.mean(population_loss(params, fine)))(params)}
+
+    axes = {"W": ("model", "hidden", "feature"), "b": ("model", "feature"), "loss": ("model",)}
+    return sweep.run(point, at, name=f"{features} features", dims=axes)
+
+
+def fate(W: Float[Array, "hidden features"]) -> Int[Array, ""]:
+    """What becomes of the last feature: `NAMES`. Superposed: half of another feature or more is read on its direction."""
+    norm = jnp.linalg.norm(W, axis=0)
+    unclear = jnp.any((norm > SPLIT[0]) & (norm < SPLIT[1]))
+    kept = jnp.where(interference(W)[-1] >= 0.5, SUPERPOSED, DEDICATED)
+    return jnp.where(unclear, CONFUSED, jnp.where(norm[-1] < SPLIT[0], IGNORED, kept))
+
+
+def _best(trained: xr.Dataset) -> xr.Dataset:
+    """The best model of each fate at each point; its loss is infinite where no model had it."""
+    W, loss = trained["W"].values, trained["loss"].values
+    fates = np.asarray(jax.jit(jax.vmap(jax.vmap(fate)))(W))
+    masked = np.where(fates[..., None] == np.arange(len(NAMES)), loss[..., None], np.inf)
+    best = xr.DataArray(masked.argmin(axis=1), dims=("point", "fate"))
+    chosen = trained.isel(model=best)
+    return chosen.assign(loss=(("point", "fate"), masked.min(axis=1)))
+
+
+def _estimate(
+    features: int, best: xr.Dataset, at: dict[str, np.ndarray], *, order: int, seed: int, **settings: Any
+) -> dict[str, np.ndarray]:
+    """lambda-hat of every model in `best`, and what its Hessian alone says; NaN where there is none."""
+    nbeta, gamma = settings["nbeta"], settings["gamma"]
+    exists = np.isfinite(best["loss"].values)
+    where, which = np.nonzero(exists)
+    models = {name: best[name].values[where, which] for name in ("W", "b")}
+    models |= {name: at[name][where] for name in ("s", "r")}
+
+    def point(p: dict[str, Array]) -> dict[str, Array]:
+        params, batch = {"W": p["W"], "b": p["b"]}, _nodes(features, p["s"], p["r"], order)
+        flat, unravel = jax.flatten_util.ravel_pytree(params)
+        h = jnp.linalg.eigvalsh(jax.hessian(lambda w: jnp.mean(population_loss(unravel(w), batch)))(flat))
+        sampler = mala(1 / (nbeta * jnp.max(h) + gamma))
+        llc = estimate_llc(jax.random.key(seed), population_loss, params, batch, sampler, thin=2, **settings)
+        held = nbeta * h + gamma
+        numbers = {name: getattr(llc, name) for name in ("value", "stderr", "ess", "rhat", "acceptance")}
+        return numbers | {"hessian": jnp.where(jnp.all(held > 0), jnp.sum(nbeta * h / held) / 2, jnp.nan)}
+
+    found = sweep.run(point, models, name=f"{features} features llc")
+    spread = lambda values: _scatter(exists, values)
+    return {str(name): spread(found[name].values) for name in found}
+
+
+def _scatter(exists: np.ndarray, values: np.ndarray) -> np.ndarray:
+    full = np.full(exists.shape, np.nan, np.float32)
+    full[exists] = values
+    return full
+
+
+def _diagram(features: int, points: int, training: dict[str, Any], sampling: dict[str, Any]) -> xr.Dataset:
+    """One plane: what theory says, what training finds, and lambda-hat of each fate."""
+    s, r = np.geomspace(0.01, 1, points), np.geomspace(0.1, 10, points)
+    grid = np.meshgrid(s, r, indexing="ij")
+    at = _points(grid[0].ravel(), grid[1].ravel())
+    best = _best(_train(features, at, **training))
+    found = _estimate(features, best, at, **sampling)
+    plane, each = ("density", "importance"), ("density", "importance", "fate")
+    fold = lambda values: np.reshape(values, (points, points, *np.shape(values)[1:]))
+    theory = prototypes(features, *(np.asarray(at[name], float) for name in ("s", "r")))
+    variables = {name: (each, fold(values)) for name, values in found.items()} | {
+        "loss": (each, fold(best["loss"].values), {"long_name": "least loss of a trained model of this fate"}),
+        "winner": (plane, fold(best["loss"].values.argmin(axis=1)), {"long_name": "fate of the best model"}),
+        "predicted": (plane, fold(region(features, *(np.asarray(at[n], float) for n in ("s", "r")))), {}),
+        "prototype": (plane, fold(theory.min(axis=1)), {"long_name": "least loss of a prototype"}),
+    }
+    coordinates = {"density": s, "importance": r, "fate": list(NAMES)}
+    return xr.Dataset(variables, coordinates)

@@ -1,0 +1,40 @@
+"""What the closed form says: losses of the prototypes, and which of them is least (Elhage et al. 2022, phase change).
+
+Density s, importance r of the last feature, 1 of the others; every kept direction is a unit vector with bias 0 and an
+ignored feature has the bias s/2. The analytic notebook beside the paper compares these and nothing else.
+"""
+
+import numpy as np
+from jaxtyping import Float
+
+IGNORED, SUPERPOSED, DEDICATED, CONFUSED = 0, 1, 2, 3
+"""What becomes of the last feature; `CONFUSED`: of some feature, neither kept nor ignored."""
+NAMES = ("ignored", "in superposition", "dedicated", "confused")
+
+
+def prototypes(
+    features: int, s: Float[np.ndarray, " k"], r: Float[np.ndarray, " k"]
+) -> Float[np.ndarray, "k prototypes"]:
+    """Losses of: last ignored; last in superposition; last dedicated with another ignored, or with two others superposed.
+
+    One dimension fewer than features (2 or 3). An ignored feature costs I (s/3 - s^2/4), an antipodal pair
+    (I_1 + I_2) s^2/6.
+    """
+    lost, pair = s / 3 - s**2 / 4, s**2 / 6
+    others = np.full_like(s, np.inf) if features == 2 else 2 * pair
+    return np.stack([r * lost, (1 + r) * pair, lost, others], axis=-1)
+
+
+def region(features: int, s: Float[np.ndarray, " k"], r: Float[np.ndarray, " k"]) -> np.ndarray:
+    """The predicted fate of the last feature."""
+    return np.minimum(prototypes(features, s, r).argmin(axis=-1), DEDICATED)
+
+
+def boundary(r: Float[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
+    """The density below which the last of two features is in superposition: 2r/(1 + 2.5 r), and its mirror for r > 1."""
+    return np.where(r <= 1, 2 * r / (1 + 2.5 * r), 2 / (2.5 + r))
+
+
+TRIPLE_POINT = 1.0, 4 / 7  # r, s: all three fates have one loss
+MINIMA = {(0.3, 1.0): 0.02931, (0.05, 1.0): 0.00083, (0.3, 0.3): 0.01826, (0.8, 1.0): 0.10552, (1.0, 1.0): 1 / 12}
+"""(s, r) -> the least loss of two features in one dimension over all W and b, by search from many starts."""
