@@ -15,6 +15,7 @@ EXPERIMENTS = {
     "tms_bayes": "3-5 min on two cores",
     "wbic": "1 min on two cores",
     "llc_calibration": "4-7 min on two cores",
+    "phase_diagram": "1-2 min on two cores",
 }
 """Every experiment with what its default preset costs. The name is the module's, in `experiments`."""
 

@@ -46,7 +46,7 @@ def objective(model: Model, task: Task) -> Loss:
 
     def example(params: Params, x: Array, y: Array) -> Scalar:
         prediction: Any = model.apply({"params": params}, x)
-        if prediction.shape != y.shape:
+        if prediction.shape[: y.ndim] != y.shape:  # of a class there is one number in y, and many in the prediction
             raise ValueError(
                 f"the model predicts shape {prediction.shape} for one example, the task's target has shape {y.shape}: "
                 f"give {type(model).__name__} the output size of the task, or the task the model's size"

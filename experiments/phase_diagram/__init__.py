@@ -22,7 +22,7 @@ from experiments.experiment import at_least, positive
 from experiments.phase_diagram.report import claims
 from experiments.phase_diagram.theory import CONFUSED, DEDICATED, IGNORED, MINIMA, NAMES, SUPERPOSED, prototypes, region
 from slt.llc import estimate_llc
-from slt.samplers.mala import mala
+from slt.samplers.hamiltonian import hmc
 from toymodels.analysis.geometry import interference
 from toymodels.task import Batch, Params
 from toymodels.tasks.superposition import quadrature
@@ -30,12 +30,13 @@ from toymodels.tasks.superposition import quadrature
 __all__ = ["PRESETS", "claims", "plot", "run"]
 
 FINE = 24  # order of the quadrature with which losses are compared
+LEAPFROG = 10  # steps of a draw: thirty are no better
 SPLIT = 0.3, 0.7  # a norm below is an ignored feature, one above a kept one, one between is confused
 
 PRESETS = {
-    "smoke": dict(points=3, models=2, steps=60, order=4, chains=2, draws=20, warmup=10),
+    "smoke": dict(points=3, models=2, steps=60, order=4, chains=2, draws=10, warmup=2),
     "default": {},
-    "paper": dict(points=64, steps=5000, order=16, chains=10, draws=2000, warmup=500),
+    "paper": dict(points=64, steps=5000, order=16, chains=10, draws=1000, warmup=100),
 }
 
 
@@ -45,12 +46,12 @@ def run(
     models: Annotated[int, Doc("trained at each point; the best of each fate is kept")] = 10,
     steps: Annotated[int, Doc("of Adam on the population loss")] = 1000,
     learning_rate: Annotated[float, Doc("of Adam at the start; it falls to 0 as a cosine")] = 0.05,
-    order: Annotated[int, Doc("of the quadrature in each active feature, in training and in the chains")] = 6,
+    order: Annotated[int, Doc("of the quadrature in each active feature, in training and in the chains")] = 5,
     nbeta: Annotated[float, Doc("n*beta of the chains")] = 1e5,
     gamma: Annotated[float, Doc("strength of the localisation of the chains")] = 1.0,
     chains: Annotated[int, Doc("chains for an estimate")] = 4,
-    warmup: Annotated[int, Doc("steps thrown away at the start of each chain")] = 200,
-    draws: Annotated[int, Doc("draws of each chain, one every two steps")] = 400,
+    warmup: Annotated[int, Doc("steps of Hamiltonian Monte Carlo thrown away at the start of each chain")] = 10,
+    draws: Annotated[int, Doc("draws of each chain")] = 100,
     seed: Annotated[int, Doc("of all random numbers")] = 0,
 ) -> xr.Dataset:
     """Train over the plane, keep the best model of each fate, estimate its learning coefficient."""
@@ -62,7 +63,7 @@ def run(
     training = dict(models=models, steps=steps, learning_rate=learning_rate, order=order, seed=seed)
     sampling = dict(nbeta=nbeta, gamma=gamma, chains=chains, warmup=warmup, draws=draws, order=order, seed=seed)
     diagrams = [_diagram(n, points, training, sampling) for n in (2, 3)]
-    known = _train(2, _points(*np.array(list(MINIMA)).T), **training)
+    known = _train(2, _points(*np.array(list(MINIMA)).T), name="known minima", **training)
     exact = known["loss"].min("model").values
     return xr.concat(diagrams, xr.Variable("features", [2, 3])).assign(known_minimum=("known", exact))
 
@@ -91,7 +92,15 @@ def _points(s: Float[np.ndarray, " k"], r: Float[np.ndarray, " k"]) -> dict[str,
 
 
 def _train(
-    features: int, at: dict[str, np.ndarray], *, models: int, steps: int, learning_rate: float, order: int, seed: int
+    features: int,
+    at: dict[str, np.ndarray],
+    *,
+    models: int,
+    steps: int,
+    learning_rate: float,
+    order: int,
+    seed: int,
+    name: str = "",
 ) -> xr.Dataset:
     """`models` models at each point: W, b, and the loss by the fine quadrature."""
     tx = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
@@ -116,7 +125,7 @@ def _train(
         return params | {"loss": jax.vmap(lambda params: jnp.mean(population_loss(params, fine)))(params)}
 
     axes = {"W": ("model", "hidden", "feature"), "b": ("model", "feature"), "loss": ("model",)}
-    return sweep.run(point, at, name=f"{features} features", dims=axes)
+    return sweep.run(point, at, name=name or f"{features} features", dims=axes)
 
 
 def fate(W: Float[Array, "hidden features"]) -> Int[Array, ""]:
@@ -138,7 +147,13 @@ def _best(trained: xr.Dataset) -> xr.Dataset:
 
 
 def _estimate(
-    features: int, best: xr.Dataset, at: dict[str, np.ndarray], *, order: int, seed: int, **settings: Any
+    features: int,
+    best: xr.Dataset,
+    at: dict[str, np.ndarray],
+    *,
+    order: int,
+    seed: int,
+    **settings: Any,
 ) -> dict[str, np.ndarray]:
     """lambda-hat of every model in `best`, and what its Hessian alone says; NaN where there is none."""
     nbeta, gamma = settings["nbeta"], settings["gamma"]
@@ -151,8 +166,8 @@ def _estimate(
         params, batch = {"W": p["W"], "b": p["b"]}, _nodes(features, p["s"], p["r"], order)
         flat, unravel = jax.flatten_util.ravel_pytree(params)
         h = jnp.linalg.eigvalsh(jax.hessian(lambda w: jnp.mean(population_loss(unravel(w), batch)))(flat))
-        sampler = mala(1 / (nbeta * jnp.max(h) + gamma))
-        llc = estimate_llc(jax.random.key(seed), population_loss, params, batch, sampler, thin=2, **settings)
+        sampler = hmc(1 / (nbeta * jnp.max(h) + gamma), leapfrog=LEAPFROG)
+        llc = estimate_llc(jax.random.key(seed), population_loss, params, batch, sampler, **settings)
         held = nbeta * h + gamma
         numbers = {name: getattr(llc, name) for name in ("value", "stderr", "ess", "rhat", "acceptance")}
         return numbers | {"hessian": jnp.where(jnp.all(held > 0), jnp.sum(nbeta * h / held) / 2, jnp.nan)}

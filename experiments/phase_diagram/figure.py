@@ -1,0 +1,53 @@
+"""The figure of `phase_diagram`: theory, training and lambda-hat over the plane, for both sizes."""
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.figure import Figure
+
+from experiments.phase_diagram.report import winners
+from experiments.phase_diagram.theory import NAMES, boundary
+
+FATES = ListedColormap(["#e8edf2", "#f2b56b", "#7fb0d6", "#8a8f94"])
+STYLE: Any = {"font.size": 10, "axes.titlesize": 10, "svg.fonttype": "none", "svg.hashsalt": "phase_diagram", "savefig.dpi": 110}  # fmt: skip
+
+
+def draw(results: xr.Dataset) -> Figure:
+    """Rows: two features in one dimension, three in two. Columns: prototypes, trained, gain, lambda-hat."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(2, 4, figsize=(13, 6.4), layout="constrained", sharex=True, sharey=True)
+        for row, n in zip(axes, results.features.values, strict=True):
+            plane = results.sel(features=n)
+            _fates(row[0], plane, plane.predicted, f"n = {n}, m = {n - 1}: the least prototype")
+            mesh = _fates(row[1], plane, plane.winner, "best of the trained models")
+            gain = 100 * (1 - plane.loss.min("fate") / plane.prototype)
+            shown = _heat(row[2], plane, gain, "loss below the prototype, %", cmap="Greys", vmin=0, vmax=20)
+            figure.colorbar(shown, ax=row[2])
+            half = 2.0 if n == 2 else 4.0
+            value = winners(plane, "value")
+            shown = _heat(row[3], plane, value, rf"$\hat\lambda$ of the winner ({half:g} if regular)", cmap="RdBu_r", vmin=0.5 * half, vmax=1.5 * half)  # fmt: skip
+            figure.colorbar(shown, ax=row[3])
+            row[0].set_ylabel("density 1 - S of the features")
+        for axis in axes[-1]:
+            axis.set_xlabel("relative importance of the last")
+        bar = figure.colorbar(mesh, ax=axes[:, :2], ticks=range(4), location="bottom", shrink=0.8)
+        bar.ax.set_xticklabels([f"last {name}" if name != "confused" else "some half kept" for name in NAMES])
+        plt.close(figure)
+    return figure
+
+
+def _fates(axis: Axes, plane: xr.Dataset, fates: xr.DataArray, title: str) -> Any:
+    return _heat(axis, plane, fates, title, cmap=FATES, norm=BoundaryNorm(np.arange(5) - 0.5, 4))
+
+
+def _heat(axis: Axes, plane: xr.Dataset, values: xr.DataArray, title: str, **colours: Any) -> Any:
+    r, s = plane.importance.values, plane.density.values
+    mesh = axis.pcolormesh(r, s, values.values, shading="nearest", rasterized=True, **colours)
+    line = np.geomspace(r[0], r[-1] if plane.features == 2 else 1, 200)
+    axis.plot(line, boundary(line), color="black", lw=1, ls="--")
+    axis.set(xscale="log", yscale="log", title=title)
+    return mesh
