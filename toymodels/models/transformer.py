@@ -119,4 +119,4 @@ class Transformer(nn.Module):
         W_out = self.param(f"W_out_{l}", self.W_init, (self.mlp, self.width))
         b_in = self.param(f"b_in_{l}", nn.initializers.zeros, (self.mlp,))
         b_out = self.param(f"b_out_{l}", nn.initializers.zeros, (self.width,))
-        return nn.relu(x @ W_in + b_in) @ W_out + b_out
+        return nn.relu(x @ W_in + b_in[None]) @ W_out + b_out[None]
