@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Key, PyTree, Scalar
+from jaxtyping import Array, ArrayLike, Float, Key, PyTree, Scalar
 from scipy.stats import norm
 
 from slt.chains import Fold, run_chains
@@ -112,13 +112,14 @@ def calibrate(
         return Tried(gamma, step_size, found, *_trouble(found.llc))
 
     best, tried = _least(attempt, ladder, troubled)
-    length = _lengths(best.found.llc, relative_stderr, max_steps)
+    relaxation = 1 / (best.step_size * (nbeta * start + best.gamma))
+    length = _lengths(best.found.llc, relaxation, relative_stderr, max_steps)
     at = lambda step, length: run(key, checkpoints, step, best.gamma, nbeta, *length)
     step_size, (warmup, draws, thin), said = _judged(at, best.step_size, length, max_steps)
     reasons = [
         f"nbeta {nbeta:.4g}: as given",
         _why_gamma(best, tried, nbeta, start, troubled),
-        _why_step(best.step_size, best.found, best.gamma, nbeta, start, bias, adjusted),
+        _why_step(step_size, best, nbeta, start, bias, adjusted),
         _why_length(best.found.llc, warmup, draws, thin, relative_stderr, max_steps),
         said,
     ]
@@ -260,8 +261,22 @@ def _better_step(
     stable = 4 * share / (1 + share) / (nbeta * max(curvature, found.curvature.max()) + gamma)
     if not noisy:
         return float(stable)
-    quiet = 8 * share * np.maximum(found.llc.value, 0.1) / (nbeta**2 * found.gradient_noise)
-    return float(min(stable, quiet.min()))
+    return float(min(stable, share * step / _heat(found, step, nbeta).max()))
+
+
+def _heat(found: Probe, step: float, nbeta: float) -> Float[np.ndarray, " checkpoints"]:
+    """eps nbeta^2 E|g_B - g|^2/(8 lambda-hat): what gradient noise adds to lambda-hat, as a share of it."""
+    return step * nbeta**2 * np.asarray(found.gradient_noise) / (8 * _scale(found.llc.value))
+
+
+def _scale(value: Float[ArrayLike, " checkpoints"]) -> Float[np.ndarray, " checkpoints"]:
+    """What errors are measured against: lambda-hat, but no less than a tenth of the largest; that one where it is negative.
+
+    A checkpoint that is no minimum has no lambda-hat of which an error could be a share.
+    """
+    value = np.asarray(value)
+    largest = max(float(np.nanmax(np.append(value, 0.0))), 0.1)
+    return np.where(value > 0, np.maximum(value, 0.1 * largest), largest)
 
 
 def _roughness(acceptance: float) -> float:
@@ -309,16 +324,20 @@ def _judged(
     return step, length, f"a run of this setting: {found or 'verdict finds nothing at any checkpoint'}"
 
 
-def _lengths(llc: LLC, relative_stderr: float, max_steps: int) -> tuple[int, int, int]:
-    """Warm-up, draws and thinning, from the autocorrelation time and the spread of the traces."""
+def _lengths(llc: LLC, relaxation: float, relative_stderr: float, max_steps: int) -> tuple[int, int, int]:
+    """Warm-up, draws and thinning, from the autocorrelation time and the spread of the traces.
+
+    The warm-up is also five times `relaxation`, 1/(eps A) of the largest curvature: the noise of minibatches is new at
+    each draw, and hides in the autocorrelation how slowly the chains move.
+    """
     chains, size = llc.trace.shape[1], llc.trace[0].size
     time = size / llc.ess
-    scale = np.maximum(llc.value, 0.1 * np.max(llc.value))
+    scale = _scale(llc.value)
     spread = llc.trace.reshape(len(scale), -1).std(axis=1)
     wanted = np.maximum((spread / (relative_stderr * scale)) ** 2 / chains, 2 * MIN_EFFECTIVE_PER_CHAIN)
-    steps = np.nanmax(np.where(scale > 0, wanted, 2 * MIN_EFFECTIVE_PER_CHAIN) * time)
+    steps = np.nanmax(np.append(wanted * time, 0.0))
     steps = int(min(max(steps if isfinite(steps) else max_steps, 100), max_steps))
-    warmup = np.nanmax(5 * time)
+    warmup = np.nanmax(np.append(5 * time, 5 * relaxation))
     warmup = int(min(max(warmup if isfinite(warmup) else max_steps, 50), max_steps))
     thin = ceil(steps / MAX_KEPT)
     return warmup, ceil(steps / thin), thin
@@ -339,13 +358,18 @@ def _why_gamma(best: Tried, tried: list[Tried], nbeta: float, curvature: float, 
     )
 
 
-def _why_step(
-    step: float, found: Probe, gamma: float, nbeta: float, curvature: float, bias: float, adjusted: bool
-) -> str:
+def _why_step(step: float, best: Tried, nbeta: float, curvature: float, bias: float, adjusted: bool) -> str:
+    found, halved = best.found, ""
+    if step < best.step_size:
+        halved = f"; found {best.step_size:.3g}, and halved where a run of the setting had too large a step or diverged"
     if adjusted:
-        return f"step size {step:.3g}: the least acceptance of the checkpoints is {found.llc.acceptance.min():.2f}; a Langevin proposal does best at .57"
-    A = nbeta * max(curvature, float(found.curvature.max())) + gamma
-    return f"step size {step:.3g}: eps A = {step * A:.2g} for the largest curvature A = {A:.3g} at the checkpoints and where chains went, which makes lambda-hat at most {bias:.0%} too large"
+        least = f"the least acceptance of the checkpoints at {best.step_size:.3g} is {found.llc.acceptance.min():.2f}"
+        return f"step size {step:.3g}: {least}; a Langevin proposal does best at .57{halved}"
+    A = nbeta * max(curvature, float(found.curvature.max())) + best.gamma
+    why = f"eps A = {step * A:.2g} for the largest curvature A = {A:.3g} at the checkpoints and where chains went"
+    if (noise := float(found.gradient_noise.max())) > 0:
+        why += f", and the gradient noise E|g_B - g|^2 = {noise:.3g} adds {_heat(found, step, nbeta).max():.1%}"
+    return f"step size {step:.3g}: {why}, which makes lambda-hat at most {bias:.0%} too large{halved}"
 
 
 def _why_length(llc: LLC, warmup: int, draws: int, thin: int, relative_stderr: float, max_steps: int) -> str:

@@ -54,7 +54,7 @@ def verdict(llc: "LLC") -> list[str]:
     A line is `kind: what was seen; what to write instead`. How often each kind is found where nothing is wrong, on
     regular models whose chains have forty effective draws or more, exactly sampled or on minibatches: "not
     stationary" in at most 2 of 100 estimates, "too few effective draws" in 1 of 100, the others (diverged, negative,
-    escaped, chains disagree, step size too large, noisy baseline, saturated) in 1 of 1000.
+    escaped, chains disagree, step size too large, noisy baseline, saturated, rounded) in 1 of 1000.
     The step size is judged by the acceptance; on minibatches, which have none, only by lambda-hat > d/2. Saturation is seen
     where the chance loss was given; the noise of the baseline where the loss is one of each example.
     """
@@ -62,7 +62,7 @@ def verdict(llc: "LLC") -> list[str]:
     if not np.all(np.isfinite(trace)):
         chain, draw = np.argwhere(~np.isfinite(trace))[0]
         return [f"diverged: chain {chain} is not finite from draw {draw} on; take a step size ten times smaller"]
-    checks = (_negative, _escaped, _transient, _effective, _agreement, _step, _baseline, _saturated)
+    checks = (_negative, _escaped, _transient, _effective, _agreement, _step, _baseline, _saturated, _rounded)
     return [finding for check in checks for finding in check(llc, trace)]
 
 
@@ -159,6 +159,16 @@ def _baseline(llc: "LLC", trace: np.ndarray) -> Iterator[str]:
 def _saturated(llc: "LLC", trace: np.ndarray) -> Iterator[str]:
     if (ratio := float(llc.saturation)) > MAX_SATURATION and llc.value > 0:
         yield (f"saturated: the chains are {ratio:.0%} of the way to the chance loss and forget w*; raise gamma")
+
+
+def _rounded(llc: "LLC", trace: np.ndarray) -> Iterator[str]:
+    """The least gap between two values of the trace is nbeta times the spacing of the loss's numbers, or more."""
+    values = np.unique(trace)
+    if len(values) > 1 and (gap := np.diff(values).min()) > llc.stderr:
+        yield (
+            f"rounded: the draws of lambda-hat come in steps of {gap:.2g}, and its standard error is {float(llc.stderr):.2g}, "
+            "so L(w*) alone is off by more; let the loss return each example's loss minus the one at w*, or use float64"
+        )
 
 
 def _times(ratio: float) -> str:

@@ -110,13 +110,34 @@ def test_on_minibatches_the_noise_of_their_gradients_bounds_the_step():
         calibrate(jax.random.key(0), mean, jnp.mean(x, axis=0)[None], x, nbeta=100.0, batch_size=size, **SHORT)
         for size in (None, 8)
     )
-    assert noisy.step_size < full.step_size / 2
+    assert noisy.step_size < full.step_size / 5
     assert (full.baseline, noisy.baseline) == ("full", "paired")
     run = quick(
         lambda: estimate_llc(jax.random.key(1), mean, jnp.mean(x, axis=0), x, sgld(noisy.step_size), **noisy.settings)
     )
     llc, exact = run(), regular_finite(np.ones(5), nbeta=100.0, gamma=noisy.gamma)
     assert abs(llc.value - 1.025 * exact) < 0.04 * exact + 4 * llc.stderr
+
+
+@pytest.mark.slow
+def test_on_minibatches_a_checkpoint_that_is_no_minimum_does_not_set_the_step_of_all():
+    x = jax.random.normal(jax.random.key(1), (200, 5))
+    mean, m = lambda w, x: jnp.sum((w[None] - x) ** 2, axis=1) / 2, jnp.mean(x, axis=0)
+    settle = lambda points: calibrate(jax.random.key(0), mean, points, x, nbeta=100.0, batch_size=8, **SHORT)
+    alone, among = settle(m[None]), settle(jnp.stack([m] * 5 + [m + 0.3]))
+    assert among.step_size > 0.5 * alone.step_size
+    assert "the gradient noise E|g_B - g|^2 = 0." in alone.reasons[2]
+    assert alone.warmup >= 5 / (alone.step_size * (100 + alone.gamma)) - 1
+
+
+@pytest.mark.slow
+def test_a_step_that_a_run_of_the_setting_halved_is_the_one_that_the_reason_names():
+    flat = lambda w, data: jnp.sum(w[:3] ** 2) / 2 + 0 * jnp.sum(data)
+    c = calibrate(
+        jax.random.key(0), flat, jnp.zeros((1, 3000)), jnp.zeros((2, 1)), nbeta=100.0, gammas=[100.0], **SHORT
+    )
+    assert c.reasons[2].startswith(f"step size {c.step_size:.3g}: eps A = {c.step_size * 200:.2g} ")
+    assert "halved" in c.reasons[2]
 
 
 def test_the_default_temperature_is_that_of_the_data_set():

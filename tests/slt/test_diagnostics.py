@@ -30,6 +30,8 @@ LOSSES = {
     # a basin that ends at w_0 = .3, beyond which there is another 20/nbeta deeper at nbeta = 100
     "cliff": lambda w: jnp.sum(w**2) / 2 - 0.2 * jax.nn.sigmoid(40 * (w[0] - 0.3)),
     "plateau": lambda w: 1 - jnp.exp(-jnp.sum(w**2)),
+    # float32 has steps of 2^-7 at 1e5: .78 in lambda-hat at nbeta = 100
+    "high": lambda w: jnp.sum(w**2) / 2 + 1e5,
 }
 
 
@@ -125,6 +127,7 @@ def test_rhat_sees_a_drift_in_a_single_chain():
         ("escaped", "cliff", dict(gamma=1.0)),
         ("step size too large", "bowl", dict(step_size=0.0077)),  # eps A = 1: off by a third
         ("saturated", "plateau", dict(step_size=0.1, nbeta=3.0, gamma=1.0, chance=1.0)),
+        ("rounded", "high", {}),
     ],
 )
 def test_each_planted_fault_is_named(fault, name, options):
