@@ -27,6 +27,7 @@ def cost(f: Callable[..., Any], *args: Any, trips: float | int = 1) -> Cost:
 
     XLA counts the body of a loop once. Here each loop's body is compiled by itself and counted as often as it runs:
     the length of a scan, `trips` for a loop whose length is not in the program (on average, where there are several).
+    A loop of length zero is not in what is compiled.
     """
     return _cost(jax.make_jaxpr(f)(*args), trips)
 
@@ -34,6 +35,8 @@ def cost(f: Callable[..., Any], *args: Any, trips: float | int = 1) -> Cost:
 def _cost(program: Any, trips: float | int) -> Cost:
     total = _compiled(program)
     for body, length in _loops(program.jaxpr):
+        if length == 0:
+            continue
         once = _compiled(body)
         total = total + _cost(body, trips) * (trips if length is None else length) + once * -1
     return Cost(max(total.flops, 0.0), max(total.bytes, 0.0))

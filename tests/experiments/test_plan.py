@@ -37,6 +37,11 @@ def test_a_loop_costs_its_body_as_often_as_it_runs(length):
     assert costs.cost(lambda x: chain(x, length), X).flops == pytest.approx(length * PRODUCT, rel=0.02)
 
 
+def test_a_loop_of_no_length_takes_nothing_from_the_rest():
+    around = lambda x: chain(chain(x, 0) @ x, 4)
+    assert costs.cost(around, X).flops == pytest.approx(5 * PRODUCT, rel=0.02)
+
+
 def test_loops_in_loops_and_loops_of_unknown_length():
     nested = lambda x: jax.lax.scan(lambda x, _: (jax.jit(chain, static_argnums=1)(x, 4), None), x, None, length=5)[0]
     assert costs.cost(nested, X).flops == pytest.approx(20 * PRODUCT, rel=0.02)
