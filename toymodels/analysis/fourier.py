@@ -1,0 +1,115 @@
+"""Fourier measures of networks for addition modulo an odd p (Nanda et al. 2023, arXiv 2301.05217).
+
+Such a network answers with the waves cos(w_k (a + b - z)), w_k = 2 pi k / p, of a few frequencies k. A function of the
+two numbers is an array with the axes a and b first; there are K = (p - 1)/2 frequencies, 1 to K.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Scalar
+
+
+def basis(p: int) -> Float[np.ndarray, "p p"]:
+    """The orthonormal rows 1, cos(w_1 x), sin(w_1 x), cos(w_2 x), ... of functions of x modulo p."""
+    if p < 3 or p % 2 == 0:
+        raise ValueError(f"got p={p}: write an odd modulus of 3 or more; an even one has a frequency without a sine")
+    angle = 2 * np.pi / p * np.outer(np.arange(1, p // 2 + 1), np.arange(p))
+    waves = np.stack([np.cos(angle), np.sin(angle)], axis=1).reshape(-1, p) * np.sqrt(2 / p)
+    return np.concatenate([np.full((1, p), p**-0.5), waves])
+
+
+def directions(p: int) -> Float[np.ndarray, "K 2 p p"]:
+    """cos(w_k (a + b)) and sin(w_k (a + b)), normalised: (cos x cos - sin x sin)/sqrt 2, (sin x cos + cos x sin)/sqrt 2."""
+    cos, sin = basis(p)[1::2], basis(p)[2::2]
+    outer = lambda f, g: np.einsum("ka,kb->kab", f, g)
+    return np.stack([outer(cos, cos) - outer(sin, sin), outer(sin, cos) + outer(cos, sin)], axis=1) / np.sqrt(2)
+
+
+def projection(
+    logits: Float[Array, "p p outputs"], keys: Bool[Array, " K"] | Float[Array, " K"]
+) -> Float[Array, "p p outputs"]:
+    """The part of every logit, as a function of (a, b), along the two `directions` of the frequencies `keys`."""
+    along = jnp.asarray(directions(len(logits)), logits.dtype)
+    coefficients = jnp.einsum("kcab,abz->kcz", along, logits) * jnp.asarray(keys, logits.dtype)[:, None, None]
+    return jnp.einsum("kcab,kcz->abz", along, coefficients)
+
+
+def restricted(
+    logits: Float[Array, "p p outputs"], keys: Bool[Array, " K"] | Float[Array, " K"]
+) -> Float[Array, "p p outputs"]:
+    """Logits of which only the key frequencies are left, and of the rest its mean over all (a, b): the "trig" logits.
+
+    Their cross-entropy is the restricted loss: how well the waves alone would answer.
+    """
+    waves = projection(logits, keys)
+    return waves + jnp.mean(logits - waves, axis=(0, 1), keepdims=True)
+
+
+def excluded(
+    logits: Float[Array, "p p outputs"], keys: Bool[Array, " K"] | Float[Array, " K"]
+) -> Float[Array, "p p outputs"]:
+    """Logits without the key frequencies; their cross-entropy on the training set is the excluded loss."""
+    return logits - projection(logits, keys)
+
+
+def shares(logits: Float[Array, "p p outputs"]) -> Float[Array, " K"]:
+    """Of the variance of the logits over (a, b), the share along the directions of each frequency."""
+    along = jnp.asarray(directions(len(logits)), logits.dtype)
+    power = jnp.sum(jnp.einsum("kcab,abz->kcz", along, logits) ** 2, axis=(1, 2))
+    return power / jnp.sum((logits - jnp.mean(logits, axis=(0, 1), keepdims=True)) ** 2)
+
+
+def key_frequencies(logits: Float[Array, "p p outputs"]) -> Bool[Array, " K"]:
+    """The frequencies with more than 1/K of the variance of the logits, an even share: none of a network without waves."""
+    each = shares(logits)
+    return each > 1 / len(each)
+
+
+def cosines(logits: Float[Array, "p p p"]) -> Float[Array, " K"]:
+    """<cos(w_k (a + b - z)), logits> over all (a, b, z), the cosine normalised: how much of the answer's wave is there."""
+    p = len(logits)
+    along = jnp.asarray(directions(p), logits.dtype)  # cos(u - v) = cos u cos v + sin u sin v
+    over_z = jnp.asarray(basis(p)[1:].reshape(-1, 2, p), logits.dtype)
+    return jnp.einsum("kcab,kcz,abz->k", along, over_z, logits) / jnp.sqrt(2)
+
+
+def neuron_shares(activations: Float[Array, "p p neurons"]) -> Float[Array, "K neurons"]:
+    """Of every neuron's variance over (a, b), the share in the block (1, cos w_k, sin w_k) x (1, cos w_k, sin w_k)."""
+    p = len(activations)
+    F = jnp.asarray(basis(p), activations.dtype)
+    power = jnp.einsum("ia,jb,abn->ijn", F, F, activations) ** 2
+    total = jnp.sum(power, axis=(0, 1)) - power[0, 0]
+    waves = power[1:, 1:].reshape(p // 2, 2, p // 2, 2, -1)
+    diagonal = jnp.einsum("kckdn->kn", waves)
+    first = jnp.sum(power[1:, 0].reshape(p // 2, 2, -1), axis=1)
+    second = jnp.sum(power[0, 1:].reshape(p // 2, 2, -1), axis=1)
+    return (diagonal + first + second) / jnp.where(total > 0, total, jnp.nan)[None]
+
+
+def neuron_frequencies(activations: Float[Array, "p p neurons"]) -> tuple[Int[Array, " n"], Float[Array, " n"]]:
+    """Each neuron's frequency, of which `neuron_shares` is largest (counted from 1), and that share."""
+    each = neuron_shares(activations)
+    return 1 + jnp.argmax(each, axis=0), jnp.max(each, axis=0)
+
+
+def norms(W: Float[Array, "p d"]) -> Float[Array, " p"]:
+    """Norm of each row of the Fourier transform of W over its tokens: 1, cos w_1, sin w_1, ...."""
+    return jnp.linalg.norm(jnp.asarray(basis(len(W)), W.dtype) @ W, axis=1)
+
+
+def gini(x: Float[Array, " n"]) -> Scalar:
+    """sum_ij |x_i - x_j| / (2 n sum x), of numbers that are not negative: 0 if all are equal, 1 - 1/n if all is in one."""
+    n, x = len(x), jnp.sort(x)
+    return jnp.sum((2 * jnp.arange(1, n + 1) - n - 1) * x) / (n * jnp.sum(x))
+
+
+def answered(logits: Float[Array, "p p outputs"], y: Int[Array, "p p"]) -> Bool[Array, "p p"]:
+    """Which questions have the right answer as their largest logit."""
+    return jnp.argmax(logits, axis=-1) == y
+
+
+def over_table(f: jax.typing.ArrayLike | Array, p: int) -> Array:
+    """(p^2, ...) values in the order a p + b as an array with the axes a and b."""
+    f = jnp.asarray(f)
+    return f.reshape(p, p, *f.shape[1:])
