@@ -4,10 +4,11 @@ Such a network answers with the waves cos(w_k (a + b - z)), w_k = 2 pi k / p, of
 two numbers is an array with the axes a and b first; there are K = (p - 1)/2 frequencies, 1 to K.
 """
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Scalar
+from jaxtyping import Array, Bool, Float, Int, Real, Scalar
+
+Keys = Bool[Array | np.ndarray, " K"] | Real[Array | np.ndarray, " K"]  # which frequencies, or with which weights
 
 
 def basis(p: int) -> Float[np.ndarray, "p p"]:
@@ -26,18 +27,14 @@ def directions(p: int) -> Float[np.ndarray, "K 2 p p"]:
     return np.stack([outer(cos, cos) - outer(sin, sin), outer(sin, cos) + outer(cos, sin)], axis=1) / np.sqrt(2)
 
 
-def projection(
-    logits: Float[Array, "p p outputs"], keys: Bool[Array, " K"] | Float[Array, " K"]
-) -> Float[Array, "p p outputs"]:
+def projection(logits: Float[Array, "p p outputs"], keys: Keys) -> Float[Array, "p p outputs"]:
     """The part of every logit, as a function of (a, b), along the two `directions` of the frequencies `keys`."""
     along = jnp.asarray(directions(len(logits)), logits.dtype)
     coefficients = jnp.einsum("kcab,abz->kcz", along, logits) * jnp.asarray(keys, logits.dtype)[:, None, None]
     return jnp.einsum("kcab,kcz->abz", along, coefficients)
 
 
-def restricted(
-    logits: Float[Array, "p p outputs"], keys: Bool[Array, " K"] | Float[Array, " K"]
-) -> Float[Array, "p p outputs"]:
+def restricted(logits: Float[Array, "p p outputs"], keys: Keys) -> Float[Array, "p p outputs"]:
     """Logits of which only the key frequencies are left, and of the rest its mean over all (a, b): the "trig" logits.
 
     Their cross-entropy is the restricted loss: how well the waves alone would answer.
@@ -46,9 +43,7 @@ def restricted(
     return waves + jnp.mean(logits - waves, axis=(0, 1), keepdims=True)
 
 
-def excluded(
-    logits: Float[Array, "p p outputs"], keys: Bool[Array, " K"] | Float[Array, " K"]
-) -> Float[Array, "p p outputs"]:
+def excluded(logits: Float[Array, "p p outputs"], keys: Keys) -> Float[Array, "p p outputs"]:
     """Logits without the key frequencies; their cross-entropy on the training set is the excluded loss."""
     return logits - projection(logits, keys)
 
@@ -104,12 +99,6 @@ def gini(x: Float[Array, " n"]) -> Scalar:
     return jnp.sum((2 * jnp.arange(1, n + 1) - n - 1) * x) / (n * jnp.sum(x))
 
 
-def answered(logits: Float[Array, "p p outputs"], y: Int[Array, "p p"]) -> Bool[Array, "p p"]:
+def answered(logits: Float[Array, "p p outputs"], y: Int[Array | np.ndarray, "p p"]) -> Bool[Array, "p p"]:
     """Which questions have the right answer as their largest logit."""
     return jnp.argmax(logits, axis=-1) == y
-
-
-def over_table(f: jax.typing.ArrayLike | Array, p: int) -> Array:
-    """(p^2, ...) values in the order a p + b as an array with the axes a and b."""
-    f = jnp.asarray(f)
-    return f.reshape(p, p, *f.shape[1:])
