@@ -64,7 +64,8 @@ def run_chains(
             folded, t = fold.update(folded, state.params), warmup + i * thin
             state, info = step(t, state)
             skip = lambda j, at: (lambda to: (to[0], at[1] + to[1].acceptance))(step(t + j, at[0]))
-            state, accepted = jax.lax.fori_loop(1, thin, skip, (state, info.acceptance))
+            kept = state, info.acceptance
+            state, accepted = jax.lax.fori_loop(1, thin, skip, kept) if thin > 1 else kept  # else compiled for nothing
             return (state, folded), (info.loss, accepted / thin)
 
         state = sampler.init(key_init, params, potential)

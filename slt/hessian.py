@@ -14,14 +14,8 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 from matfree import decomp, eig, funm, stochtrace
 
+from slt.llc import Estimate
 from slt.samplers.base import Data, Loss, Params, mean_loss, select
-
-
-class Estimate(NamedTuple):
-    """A number and its standard error over the random probe vectors."""
-
-    value: Scalar
-    stderr: Scalar
 
 
 class Ritz(NamedTuple):

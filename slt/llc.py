@@ -10,6 +10,13 @@ from slt.diagnostics import ess, rhat, step_bias
 from slt.samplers.base import Data, Loss, Params, Sampler, free_parameters, localised, mean_loss, paired
 
 
+class Estimate(NamedTuple):
+    """A number with its standard error: over chains and their autocorrelated draws, or over random probes."""
+
+    value: Scalar
+    stderr: Scalar
+
+
 class LLC(NamedTuple):
     """An estimate with its evidence. Every number is dimensionless but the losses, which are in the loss's own units.
 

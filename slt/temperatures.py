@@ -24,18 +24,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
 from slt.diagnostics import ess
-from slt.llc import LLC, estimate_llc
+from slt.llc import LLC, Estimate, estimate_llc
 from slt.samplers.base import Data, Loss, Params, Sampler
 
 MAX_APART = 4.0  # standard errors between two ways to lambda
 TOLERANCE = 0.1  # of lambda: a smaller difference is no finding, however sure
-
-
-class Estimate(NamedTuple):
-    """A number with its Monte-Carlo standard error, autocorrelation included."""
-
-    value: Scalar
-    stderr: Scalar
 
 
 class Comparison(NamedTuple):

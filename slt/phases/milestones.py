@@ -114,7 +114,8 @@ def milestones(
 ) -> list[Milestone]:
     """Where the slope of the posterior mean vanishes, or its size has a minimum below `flat`, between two stages.
 
-    With support=0 this is the published recipe, which finds zeros in noise as well. Else the stage whose change is least
+    `flat` is in the curve's units per unit of log(step + 1), so it belongs to curves of a like size; the published value
+    is for curves of some hundreds. With support=0 this is the published recipe, which finds zeros in noise as well. Else the stage whose change is least
     certain is merged with a neighbour (of its two ends the steeper one is given up) until each changes by `support`
     posterior standard deviations. The interval is the piece around a milestone on which a slope no larger than its own
     is within the pointwise posterior quantile: for a zero of f', those places at which f' = 0 would not be rejected.
