@@ -1,0 +1,110 @@
+"""The text, and what a model has learned of it: bigrams, n-grams, positions, heads, the use of context."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Array, Float, Int
+
+from toymodels.analysis.circuits import patterns, prefix_matching_score, previous_token_score
+from toymodels.models.transformer import Transformer
+from toymodels.task import Batch
+from toymodels.tasks import text as texts
+
+NGRAMS, COMMON = (2, 3, 4), 300  # lengths, and how many of each count as common
+HELD_OUT = 0.1  # the last tenth of the text
+EARLIEST = 8  # of this many parts of the window the second is early; the second half is late
+REPEATED = 64  # random sequences, written twice, on which prefix matching is measured
+AT_A_TIME = 32  # windows
+
+
+class Corpus(NamedTuple):
+    """The text in tokens; p: its bigram conditionals, frequency: that of its tokens, both of the training part."""
+
+    vocabulary: tuple[str, ...]
+    train: Int[np.ndarray, " n"]
+    held_out: Int[np.ndarray, " m"]
+    p: Float[np.ndarray, "v v"]
+    frequency: Float[np.ndarray, " v"]
+
+
+def corpus(words: int) -> Corpus:
+    """The King James Bible, its last tenth held out."""
+    text = texts.king_james()
+    vocabulary = texts.vocabulary(text, words)
+    tokens = texts.encode(text, vocabulary)
+    train, held_out = np.split(tokens, [round((1 - HELD_OUT) * len(tokens))])
+    frequency = np.bincount(train, minlength=len(vocabulary)) / len(train)
+    return Corpus(vocabulary, train, held_out, texts.bigrams(train, len(vocabulary)), frequency)
+
+
+def measure(model: Transformer, text: Corpus, batch: Batch) -> Callable[[dict[str, Any]], dict[str, Array]]:
+    """Of one model: its scores on held-out windows, and on random sequences that are written twice."""
+    size, length = len(text.vocabulary), model.context // 2
+    common = [texts.common_ngrams(text.train, n, count=COMMON, size=size) for n in NGRAMS]
+    ends = np.stack([texts.ends_ngram(batch, g, n=n, size=size) for n, g in zip(NGRAMS, common, strict=True)])
+    once = jax.random.randint(jax.random.key(1), (REPEATED, length), 0, size)
+    twice, p = jnp.tile(once, (1, 2)), jnp.asarray(text.p)
+
+    def window(params: Any, x: Array, y: Array) -> dict[str, Array]:
+        logits: Any = model.apply({"params": params}, x)
+        A = jnp.stack(patterns(model, params, x))
+        unplaced: Any = model.apply({"params": params | {"W_pos": jnp.zeros_like(params["W_pos"])}}, x)
+        return {
+            "losses": texts.token_losses(logits, y),
+            "bigram": texts.bigram_score(logits, x, p),
+            "unplaced": jnp.mean(texts.token_losses(unplaced, y)),
+            "previous": previous_token_score(A),
+        }
+
+    def scores(point: dict[str, Any]) -> dict[str, Array]:
+        params = point["params"]
+        each = jax.lax.map(lambda b: window(params, b.x, b.y), batch, batch_size=AT_A_TIME)
+        losses = each.pop("losses")
+        match = lambda x: prefix_matching_score(jnp.stack(patterns(model, params, x)), x)
+        late, early = parts(model.context)
+        context = jnp.mean(losses[:, late], axis=1) - jnp.mean(losses[:, early], axis=1)
+        means = {name: jnp.mean(values, axis=0) for name, values in each.items()}
+        error = lambda values: jnp.std(values) / jnp.sqrt(len(values))
+        of_ends = jnp.sum(losses[None] * ends, axis=(1, 2)) / jnp.sum(ends, axis=(1, 2))
+        return means | {
+            "loss": jnp.mean(losses),
+            "loss_error": error(jnp.mean(losses, axis=1)),
+            "loss_at": jnp.mean(losses, axis=0),
+            "context": jnp.mean(context),
+            "context_error": error(context),
+            "ngram": jnp.mean(losses) / of_ends,
+            "prefix": jnp.mean(jax.lax.map(match, twice, batch_size=AT_A_TIME), axis=0),
+        }
+
+    return scores
+
+
+def parts(context: int) -> tuple[slice, slice]:
+    """The positions that count as late and as early in the score of in-context learning."""
+    return slice(context // 2, context), slice(context // EARLIEST, 2 * context // EARLIEST)
+
+
+def levels(text: Corpus, batch: Batch) -> xr.Dataset:
+    """What the same windows give to predictors that know the text's statistics only, and to heads that attend evenly."""
+    x, y, context = np.asarray(batch.x), np.asarray(batch.y), batch.x.shape[1]
+    smooth = lambda p: 0.99 * p + 0.01 / len(text.vocabulary)
+    mixed = (
+        0.99 * text.p + 0.01 * smooth(text.frequency)[None]
+    )  # a bigram that the training text has not costs no infinity
+    even = jnp.tril(jnp.ones((context, context))) / jnp.arange(1, context + 1)[:, None]
+    half = jnp.tile(jnp.arange(context // 2), 2)
+    return xr.Dataset(
+        {
+            "bigram_entropy": float(texts.entropy(text.p)[x].mean()),
+            "bigram_loss": float(-np.log(mixed[x, y]).mean()),
+            "unigram_loss": float(-np.log(smooth(text.frequency)[y]).mean()),
+            "uniform_loss": float(np.log(len(text.vocabulary))),
+            "even_previous": float(previous_token_score(even)),
+            "even_prefix": float(prefix_matching_score(even, half)),
+        },
+        {"n": list(NGRAMS)},
+    )
