@@ -14,21 +14,32 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import xarray as xr
-from jaxtyping import Array, Float, Int, Key, Scalar
+from jaxtyping import Array, Float, Int, Scalar
 from typing_extensions import Doc
 
 from experiments import sweep
 from experiments.experiment import at_least, positive
 from experiments.phase_diagram.report import claims
-from experiments.phase_diagram.theory import CONFUSED, DEDICATED, IGNORED, MINIMA, NAMES, SUPERPOSED, prototypes, region
+from experiments.phase_diagram.theory import (
+    CONFUSED,
+    DEDICATED,
+    IGNORED,
+    MINIMA,
+    NAMES,
+    SUPERPOSED,
+    predicted,
+    prototypes,
+)
 from slt.llc import estimate_llc
 from slt.samplers.hamiltonian import hmc
 from toymodels.analysis.geometry import interference
-from toymodels.task import Batch, Params
+from toymodels.task import Batch, Params, Task
 from toymodels.tasks.superposition import quadrature
+from toymodels.train import TrainState, Trajectory, advance, start
 
 __all__ = ["PRESETS", "claims", "plot", "run"]
 
+BLOCK = 64  # models at a time on a device
 FINE = 24  # order of the quadrature with which losses are compared
 LEAPFROG = 10  # steps of a draw: thirty are no better
 SPLIT = 0.3, 0.7  # a norm below is an ignored feature, one above a kept one, one between is confused
@@ -45,9 +56,9 @@ def run(
     points: Annotated[int, Doc("values of the density, and of the relative importance")] = 24,
     models: Annotated[int, Doc("trained at each point; the best of each fate is kept")] = 10,
     steps: Annotated[int, Doc("of Adam on the population loss")] = 1000,
-    learning_rate: Annotated[float, Doc("of Adam at the start; it falls to 0 as a cosine")] = 0.05,
+    rate: Annotated[float, Doc("of Adam at the start; it falls to 0 as a cosine")] = 0.05,
     order: Annotated[int, Doc("of the quadrature in each active feature, in training and in the chains")] = 5,
-    nbeta: Annotated[float, Doc("n*beta of the chains")] = 1e5,
+    nbeta: Annotated[float, Doc("n*beta of the chains")] = 1e6,
     gamma: Annotated[float, Doc("strength of the localisation of the chains")] = 1.0,
     chains: Annotated[int, Doc("chains for an estimate")] = 4,
     warmup: Annotated[int, Doc("steps of Hamiltonian Monte Carlo thrown away at the start of each chain")] = 10,
@@ -59,13 +70,11 @@ def run(
     at_least(1, models=models, steps=steps, order=order, chains=chains)
     at_least(0, warmup=warmup)
     at_least(8, draws=draws)
-    positive(learning_rate=learning_rate, nbeta=nbeta, gamma=gamma)
-    training = dict(models=models, steps=steps, learning_rate=learning_rate, order=order, seed=seed)
+    positive(rate=rate, nbeta=nbeta, gamma=gamma)
+    training = dict(models=models, steps=steps, rate=rate, order=order, seed=seed)
     sampling = dict(nbeta=nbeta, gamma=gamma, chains=chains, warmup=warmup, draws=draws, order=order, seed=seed)
-    diagrams = [_diagram(n, points, training, sampling) for n in (2, 3)]
-    known = _train(2, _points(*np.array(list(MINIMA)).T), name="known minima", **training)
-    exact = known["loss"].min("model").values
-    return xr.concat(diagrams, xr.Variable("features", [2, 3])).assign(known_minimum=("known", exact))
+    (two, known), (three, _) = (_diagram(n, points, training, sampling) for n in (2, 3))
+    return xr.concat([two, three], xr.Variable("features", [2, 3])).assign(known_minimum=("known", known))
 
 
 def plot(results: xr.Dataset) -> Any:
@@ -88,44 +97,48 @@ def _nodes(features: int, s: Scalar, r: Scalar, order: int) -> Batch:
 
 
 def _points(s: Float[np.ndarray, " k"], r: Float[np.ndarray, " k"]) -> dict[str, np.ndarray]:
-    return {"s": np.asarray(s, np.float32), "r": np.asarray(r, np.float32), "index": np.arange(len(s))}
+    return {"s": np.asarray(s, np.float32), "r": np.asarray(r, np.float32), "index": np.arange(len(s), dtype=np.int32)}
 
 
 def _train(
-    features: int,
-    at: dict[str, np.ndarray],
-    *,
-    models: int,
-    steps: int,
-    learning_rate: float,
-    order: int,
-    seed: int,
-    name: str = "",
+    features: int, at: dict[str, np.ndarray], *, models: int, steps: int, rate: float, order: int, seed: int
 ) -> xr.Dataset:
     """`models` models at each point: W, b, and the loss by the fine quadrature."""
-    tx = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
+    tx, count = optax.adam(optax.cosine_decay_schedule(rate, steps)), len(at["s"])
+    grid = {key: np.repeat(values, models) for key, values in at.items()}
+    grid |= {"model": np.tile(np.arange(models, dtype=np.int32), count)}
 
-    def train(key: Key[Array, ""], batch: Batch) -> Params:
+    def begin(p: dict[str, Array]) -> TrainState:
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), p["index"]), p["model"])
         key_W, key_b = jax.random.split(key)
         W = jax.random.normal(key_W, (features - 1, features)) / jnp.sqrt(features - 1)
-        params = {"W": W, "b": 0.1 * jax.random.normal(key_b, (features,))}
-        grad = jax.grad(lambda params: jnp.mean(population_loss(params, batch)))
+        return start({"W": W, "b": 0.1 * jax.random.normal(key_b, (features,))}, tx)
 
-        def step(_: int, carry: tuple[Params, Any]) -> tuple[Params, Any]:
-            params, state = carry
-            update, state = tx.update(grad(params), state)
-            return optax.apply_updates(params, update), state
+    def onward(p: dict[str, Array], state: TrainState, stops: Array) -> tuple[TrainState, Trajectory]:
+        batch = _nodes(features, p["s"], p["r"], order)
+        exact = Task(lambda key, n: batch, lambda prediction, y: prediction)  # every minibatch is the population
+        unused = jax.random.key(seed)
+        return advance(unused, state, stops, loss=population_loss, task=exact, tx=tx, batch_size=1)
 
-        return jax.lax.fori_loop(0, steps, step, (params, tx.init(params)))[0]
+    state, stops = jax.jit(jax.vmap(begin, out_axes=TrainState._make((None, 0, 0))))(grid), np.array([steps], np.int32)
+    params = sweep.train(onward, grid, state, stops, name=f"{features} features", chunk=1, block=BLOCK).params
+    last = {key: leaf[:, -1] for key, leaf in params.items()}
+    loss = _fine_loss(features, grid | last)
+    fold = lambda leaf: np.reshape(leaf, (count, models, *leaf.shape[1:]))
+    return xr.Dataset(
+        {
+            "W": (("point", "model", "hidden", "feature"), fold(last["W"])),
+            "b": (("point", "model", "feature"), fold(last["b"])),
+            "loss": (("point", "model"), fold(loss)),
+        }
+    )
 
-    def point(p: dict[str, Array]) -> dict[str, Array]:
-        keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), p["index"]), models)
-        params = jax.vmap(lambda key: train(key, _nodes(features, p["s"], p["r"], order)))(keys)
-        fine = _nodes(features, p["s"], p["r"], FINE if features == 2 else FINE // 2)
-        return params | {"loss": jax.vmap(lambda params: jnp.mean(population_loss(params, fine)))(params)}
 
-    axes = {"W": ("model", "hidden", "feature"), "b": ("model", "feature"), "loss": ("model",)}
-    return sweep.run(point, at, name=name or f"{features} features", dims=axes)
+def _fine_loss(features: int, models: dict[str, np.ndarray]) -> np.ndarray:
+    """The loss of each model by a quadrature much finer than that of its training."""
+    order = FINE if features == 2 else FINE // 2
+    one = lambda p: jnp.mean(population_loss({"W": p["W"], "b": p["b"]}, _nodes(features, p["s"], p["r"], order)))
+    return sweep.run(one, models, name=f"{features} features loss", block=BLOCK)["result"].values
 
 
 def fate(W: Float[Array, "hidden features"]) -> Int[Array, ""]:
@@ -143,7 +156,9 @@ def _best(trained: xr.Dataset) -> xr.Dataset:
     masked = np.where(fates[..., None] == np.arange(len(NAMES)), loss[..., None], np.inf)
     best = xr.DataArray(masked.argmin(axis=1), dims=("point", "fate"))
     chosen = trained.isel(model=best)
-    return chosen.assign(loss=(("point", "fate"), masked.min(axis=1)))
+    norm = np.linalg.norm(chosen["W"].transpose("point", "fate", "hidden", "feature").values, axis=2)
+    each = ("point", "fate")
+    return chosen.assign(loss=(each, masked.min(axis=1)), kept=(each, np.sum(norm > SPLIT[1], axis=-1)))
 
 
 def _estimate(
@@ -172,7 +187,7 @@ def _estimate(
         numbers = {name: getattr(llc, name) for name in ("value", "stderr", "ess", "rhat", "acceptance")}
         return numbers | {"hessian": jnp.where(jnp.all(held > 0), jnp.sum(nbeta * h / held) / 2, jnp.nan)}
 
-    found = sweep.run(point, models, name=f"{features} features llc")
+    found = sweep.run(point, models, name=f"{features} features llc", block=BLOCK)
     spread = lambda values: _scatter(exists, values)
     return {str(name): spread(found[name].values) for name in found}
 
@@ -183,21 +198,28 @@ def _scatter(exists: np.ndarray, values: np.ndarray) -> np.ndarray:
     return full
 
 
-def _diagram(features: int, points: int, training: dict[str, Any], sampling: dict[str, Any]) -> xr.Dataset:
-    """One plane: what theory says, what training finds, and lambda-hat of each fate."""
+def _diagram(
+    features: int, points: int, training: dict[str, Any], sampling: dict[str, Any]
+) -> tuple[xr.Dataset, np.ndarray]:
+    """One plane: what theory says, what training finds, and lambda-hat of each fate. And the least losses at `MINIMA`."""
     s, r = np.geomspace(0.01, 1, points), np.geomspace(0.1, 10, points)
-    grid = np.meshgrid(s, r, indexing="ij")
-    at = _points(grid[0].ravel(), grid[1].ravel())
-    best = _best(_train(features, at, **training))
+    more = np.array(list(MINIMA)).T if features == 2 else np.zeros((2, 0))
+    both = np.concatenate([np.stack(np.meshgrid(s, r, indexing="ij")).reshape(2, -1), more], axis=1)
+    trained, plane_points = _train(features, _points(*both), **training), slice(points**2)
+    known = trained["loss"].min("model").values[points**2 :]
+    at, best = _points(*both[:, plane_points]), _best(trained.isel(point=plane_points))
     found = _estimate(features, best, at, **sampling)
     plane, each = ("density", "importance"), ("density", "importance", "fate")
     fold = lambda values: np.reshape(values, (points, points, *np.shape(values)[1:]))
-    theory = prototypes(features, *(np.asarray(at[name], float) for name in ("s", "r")))
+    exact = tuple(np.asarray(at[name], float) for name in ("s", "r"))
+    values, region, kept = best["loss"].values, *predicted(features, *exact)
     variables = {name: (each, fold(values)) for name, values in found.items()} | {
-        "loss": (each, fold(best["loss"].values), {"long_name": "least loss of a trained model of this fate"}),
-        "winner": (plane, fold(best["loss"].values.argmin(axis=1)), {"long_name": "fate of the best model"}),
-        "predicted": (plane, fold(region(features, *(np.asarray(at[n], float) for n in ("s", "r")))), {}),
-        "prototype": (plane, fold(theory.min(axis=1)), {"long_name": "least loss of a prototype"}),
+        "loss": (each, fold(values), {"long_name": "least loss of a trained model of this fate; infinite: none"}),
+        "kept": (each, fold(best["kept"].values), {"long_name": "features that this model keeps"}),
+        "winner": (plane, fold(values.argmin(axis=1)), {"long_name": "fate of the best model"}),
+        "predicted": (plane, fold(region), {"long_name": "fate by the prototypes"}),
+        "predicted_kept": (plane, fold(kept), {"long_name": "features that the least prototype keeps"}),
+        "prototype": (plane, fold(prototypes(features, *exact).min(axis=1)), {"long_name": "its loss"}),
     }
     coordinates = {"density": s, "importance": r, "fate": list(NAMES)}
-    return xr.Dataset(variables, coordinates)
+    return xr.Dataset(variables, coordinates), known

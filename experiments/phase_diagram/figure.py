@@ -8,8 +8,10 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
-from experiments.phase_diagram.report import winners
+from experiments.phase_diagram.report import competitors, winners
 from experiments.phase_diagram.theory import NAMES, boundary
 
 FATES = ListedColormap(["#e8edf2", "#f2b56b", "#7fb0d6", "#8a8f94"])
@@ -17,25 +19,29 @@ STYLE: Any = {"font.size": 10, "axes.titlesize": 10, "svg.fonttype": "none", "sv
 
 
 def draw(results: xr.Dataset) -> Figure:
-    """Rows: two features in one dimension, three in two. Columns: prototypes, trained, gain, lambda-hat."""
+    """Rows: two features in one dimension, three in two. Columns: prototypes, trained, gain, lambda-hat of both fates."""
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(2, 4, figsize=(13, 6.4), layout="constrained", sharex=True, sharey=True)
+        figure, axes = plt.subplots(2, 5, figsize=(15.5, 6.6), layout="constrained", sharex=True, sharey=True)
         for row, n in zip(axes, results.features.values, strict=True):
             plane = results.sel(features=n)
-            _fates(row[0], plane, plane.predicted, f"n = {n}, m = {n - 1}: the least prototype")
-            mesh = _fates(row[1], plane, plane.winner, "best of the trained models")
+            _fates(row[0], plane, plane.predicted, "the least prototype")
+            _fates(row[1], plane, plane.winner, "best of the trained models")
             gain = 100 * (1 - plane.loss.min("fate") / plane.prototype)
             shown = _heat(row[2], plane, gain, "loss below the prototype, %", cmap="Greys", vmin=0, vmax=20)
             figure.colorbar(shown, ax=row[2])
             half = 2.0 if n == 2 else 4.0
-            value = winners(plane, "value")
-            shown = _heat(row[3], plane, value, rf"$\hat\lambda$ of the winner ({half:g} if regular)", cmap="RdBu_r", vmin=0.5 * half, vmax=1.5 * half)  # fmt: skip
-            figure.colorbar(shown, ax=row[3])
-            row[0].set_ylabel("density 1 - S of the features")
+            scale: Any = dict(cmap="RdBu_r", vmin=0.5 * half, vmax=1.5 * half)
+            _heat(row[3], plane, winners(plane, "value"), r"$\hat\lambda$ of the winner", **scale)
+            shown = _heat(row[4], plane, competitors(plane, "value"), "and of its best competitor", **scale)
+            row[4].set_facecolor("#d9d9d9")
+            figure.colorbar(shown, ax=row[4], ticks=[0.5 * half, half, 1.5 * half])
+            row[0].set_ylabel(f"n = {n}, m = {n - 1}\ndensity 1 - S of the features")
         for axis in axes[-1]:
-            axis.set_xlabel("relative importance of the last")
-        bar = figure.colorbar(mesh, ax=axes[:, :2], ticks=range(4), location="bottom", shrink=0.8)
-        bar.ax.set_xticklabels([f"last {name}" if name != "confused" else "some half kept" for name in NAMES])
+            axis.set_xlabel("importance of the last")
+        handles = [Patch(facecolor=FATES(i), edgecolor="black", lw=0.5) for i in range(len(NAMES))]
+        labels = [f"last {name}" if name != "confused" else "some feature half kept" for name in NAMES]
+        line = Line2D([], [], color="black", ls="--", lw=1)
+        figure.legend([*handles, line], [*labels, "end of superposition, closed form"], loc="outside lower center", ncols=5, frameon=False)  # fmt: skip
         plt.close(figure)
     return figure
 

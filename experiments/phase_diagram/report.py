@@ -14,15 +14,21 @@ def claims(results: xr.Dataset) -> list[Claim]:
     """The boundary and the triple point of each plane, the exact minima, the confused region; lambda-hat against loss."""
     two = results.sel(features=2)
     found = [claim for n in (2, 3) for claim in _diagram(results.sel(features=n), n)]
-    return [*found, _triple_point(two), _minima(results), *_confused(results), *_coefficients(results)]
+    three = results.sel(features=3)
+    return [*found, _others(three), _triple_point(two), _minima(results), *_confused(results), *_coefficients(results)]
 
 
 def ends_of_superposition(plane: xr.Dataset) -> np.ndarray:
-    """For each importance the density up to which the best model has the last feature in superposition; NaN if none has.
+    """For each importance the density up to which the best model has the last feature in superposition; NaN if none has."""
+    return ends(plane.density.values, plane.winner.values == SUPERPOSED)
 
-    Between the last density where it is the winner and the first where it is not, in the middle of their logarithms.
+
+def ends(density: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """For each column the density up to which every row is inside; NaN where the first is not.
+
+    Between the last density that is and the first that is not, in the middle of their logarithms.
     """
-    s, inside = np.log(plane.density.values), plane.winner.values == SUPERPOSED
+    s = np.log(density)
     count = np.where(inside.all(axis=0), len(s), inside.argmin(axis=0))
     middle = (s[np.maximum(count, 1) - 1] + s[np.minimum(count, len(s) - 1)]) / 2
     return np.where(count == 0, np.nan, np.exp(middle))
@@ -76,6 +82,21 @@ def _triple_point(two: xr.Dataset) -> Claim:
     )
 
 
+def _others(three: xr.Dataset) -> Claim:
+    """n = 3, r > 1: the last feature is dedicated; whether the two others share the other dimension, up to s = 4/7."""
+    part = three.sel(importance=three.importance > 1)
+    last = ends(part.density.values, winners(part, "kept").values == 3)
+    ratio = np.log(last / TRIPLE_POINT[1]) / np.log(cell(three))
+    ratio = ratio[np.isfinite(ratio)]
+    return Claim(
+        "n = 3, r > 1: the two others are in superposition up to s = 4/7, whatever r",
+        "prototypes of the paper, in closed form",
+        "within a cell",
+        f"median {np.median(ratio):+.1f}, from {ratio.min():+.1f} to {ratio.max():+.1f} cells" if len(ratio) else "none found",
+        bool(len(ratio) and np.median(np.abs(ratio)) <= 1),
+    )  # fmt: skip
+
+
 def _minima(results: xr.Dataset) -> Claim:
     found, known = results.known_minimum.values, np.array(list(MINIMA.values()))
     off = np.abs(found - known).max()
@@ -123,6 +144,18 @@ def winners(plane: xr.Dataset, name: str) -> xr.DataArray:
     return plane[name].isel(fate=plane.winner)
 
 
+def rival(plane: xr.Dataset) -> xr.DataArray:
+    """At each point the loss of the best model of each fate but the winner's; infinite where there is none."""
+    fate = xr.DataArray(np.arange(plane.sizes["fate"]), dims="fate")
+    return plane.loss.where(fate != plane.winner, np.inf)
+
+
+def competitors(plane: xr.Dataset, name: str) -> xr.DataArray:
+    """A number of the second best fate's best model; NaN where all models had one fate."""
+    other = rival(plane)
+    return plane[name].isel(fate=other.argmin("fate")).where(np.isfinite(other.min("fate")))
+
+
 def _coefficients(results: xr.Dataset) -> list[Claim]:
     claims = []
     for n, half in ((2, 2.0), (3, 4.0)):
@@ -139,8 +172,27 @@ def _coefficients(results: xr.Dataset) -> list[Claim]:
                 bool(np.mean(near) > 0.8),
             )
         )
-    claims.append(_across(results))
-    return claims
+    rivals = [_rivals(results.sel(features=n), n) for n in (2, 3)]
+    return [*claims, *rivals, _across(results)]
+
+
+def _rivals(plane: xr.Dataset, n: int) -> Claim:
+    """Competitors with a smaller lambda-hat: with few examples the posterior prefers them to the winner.
+
+    n L + lambda log n is equal at n/log n = (difference of lambda)/(difference of the loss).
+    """
+    gap = (competitors(plane, "loss") - winners(plane, "loss")).values
+    less = (winners(plane, "value") - competitors(plane, "value")).values
+    error = np.hypot(winners(plane, "stderr").values, competitors(plane, "stderr").values)
+    seen = np.isfinite(gap) & np.isfinite(less)
+    simpler = seen & (less > 2 * error) & (gap > 0)
+    turn = np.median(less[simpler] / gap[simpler]) if simpler.any() else np.nan
+    median = np.median(less[seen]) if seen.any() else np.nan
+    return Claim(
+        f"n = {n}: best model of the second best fate: where one was found, its lambda-hat less than the winner's by; where it is clearly less, n/log n up to which that outweighs the loss",
+        "the free energy n L + lambda log n", "?",
+        f"found at {seen.mean():.0%} of the plane, median {median:+.2f}; clearly less at {simpler.mean():.0%}, n/log n = {turn:.3g}", None,
+    )  # fmt: skip
 
 
 def _across(results: xr.Dataset) -> Claim:

@@ -5,9 +5,10 @@ ignored feature has the bias s/2. The analytic notebook beside the paper compare
 """
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 IGNORED, SUPERPOSED, DEDICATED, CONFUSED = 0, 1, 2, 3
+OTHERS = 3  # the prototype in which two others share a dimension and the last is dedicated
 """What becomes of the last feature; `CONFUSED`: of some feature, neither kept nor ignored."""
 NAMES = ("ignored", "in superposition", "dedicated", "confused")
 
@@ -25,9 +26,13 @@ def prototypes(
     return np.stack([r * lost, (1 + r) * pair, lost, others], axis=-1)
 
 
-def region(features: int, s: Float[np.ndarray, " k"], r: Float[np.ndarray, " k"]) -> np.ndarray:
-    """The predicted fate of the last feature."""
-    return np.minimum(prototypes(features, s, r).argmin(axis=-1), DEDICATED)
+def predicted(
+    features: int, s: Float[np.ndarray, " k"], r: Float[np.ndarray, " k"]
+) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " k"]]:
+    """The fate of the last feature in the least prototype, and how many features that one keeps."""
+    least = prototypes(features, s, r).argmin(axis=-1)
+    kept = np.where((least == SUPERPOSED) | (least == OTHERS), features, features - 1)
+    return np.minimum(least, DEDICATED), kept
 
 
 def boundary(r: Float[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:

@@ -1,0 +1,212 @@
+"""In which regular figures do equal features share too few dimensions, and does the learning coefficient know them?
+
+Uniform superposition, Elhage et al. 2022 (arXiv 2209.10652): x' = ReLU(W'Wx + b) on features of one importance, over
+their density 1 - S. The dimensions a feature, D* = m/|W|^2, stick at 1 and at 1/2, and those of single features lie on the
+lines of regular polytopes. lambda-hat of each trained model stands beside its loss, its Hessian and its D*.
+"""
+
+import functools
+from typing import Annotated, Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import xarray as xr
+from jaxtyping import Array, Float, Key
+from typing_extensions import Doc
+
+from experiments import sweep
+from experiments.experiment import at_least, positive
+from experiments.geometry.report import claims
+from slt.hessian import gaussian_llc_quadrature, top_eigenvalues
+from slt.llc import estimate_llc
+from slt.samplers.hamiltonian import hmc
+from toymodels.analysis.geometry import blocks, canonical, dimensionality, dimensions_per_feature, leverage, polytope
+from toymodels.models.autoencoder import Autoencoder
+from toymodels.prng import implementation
+from toymodels.task import objective
+from toymodels.tasks.superposition import sparse_features
+from toymodels.train import TrainState, Trajectory, advance, linear, start
+
+__all__ = ["PRESETS", "claims", "plot", "run"]
+
+WEIGHT_DECAY = 0.01  # of the published notebook, PyTorch's default
+STEP = 0.2  # of the Hamiltonian chains: h^2 times the largest curvature
+PROBES, LANCZOS = 4, 30  # of what the Hessian says
+Init = Literal["notebook", "xavier"]
+Purpose = Literal["start", "train", "data", "chains", "probes"]
+
+PRESETS = {
+    "smoke": dict(features=12, hidden=3, densities=3, steps=60, checkpoints=2, samples=64, warmup=2, draws=8, leapfrog=2),
+    "default": {},
+    "paper": dict(features=400, hidden=30, densities=40, sparsest=100.0, steps=50_000, batch_size=1024, samples=65536, chains=4, draws=400),
+}  # fmt: skip
+
+
+def run(
+    *,
+    features: Annotated[int, Doc("n")] = 100,
+    hidden: Annotated[int, Doc("m, dimensions in which they are held")] = 10,
+    densities: Annotated[int, Doc("models, evenly spaced in log(1 - S)")] = 16,
+    sparsest: Annotated[float, Doc("the largest 1/(1 - S); the least is 1")] = 20.0,
+    init: Annotated[
+        Init,
+        Doc("variance of W: 2/(hidden (features + densities)) as in the published notebook, or 2/(hidden + features)"),
+    ] = "notebook",
+    steps: Annotated[int, Doc("of AdamW")] = 5000,
+    batch_size: Annotated[int, Doc("of each step, all examples new")] = 512,
+    learning_rate: Annotated[float, Doc("at the start; it falls to 0 as a cosine")] = 3e-3,
+    checkpoints: Annotated[int, Doc("kept of each training run, after its start")] = 10,
+    samples: Annotated[int, Doc("examples on which loss and lambda-hat are measured")] = 8192,
+    nbeta: Annotated[float, Doc("n*beta of the chains")] = 3000.0,
+    strength: Annotated[float, Doc("gamma/nbeta: the curvature from which a direction counts")] = 0.1,
+    chains: Annotated[int, Doc("chains for an estimate")] = 2,
+    warmup: Annotated[int, Doc("steps of Hamiltonian Monte Carlo thrown away at the start of each chain")] = 12,
+    draws: Annotated[int, Doc("draws of each chain")] = 30,
+    leapfrog: Annotated[int, Doc("gradients for a draw")] = 15,
+    seed: Annotated[int, Doc("of all random numbers")] = 0,
+    prng: Annotated[
+        str, Doc("generator of all random numbers: lowbias32, threefry2x32, or another of JAX's")
+    ] = "lowbias32",
+) -> xr.Dataset:
+    """Train one model a density, all at once; read their geometry; estimate lambda-hat of each."""
+    at_least(2, features=features, densities=densities)
+    at_least(1, hidden=hidden, batch_size=batch_size, checkpoints=checkpoints, samples=samples, chains=chains)
+    at_least(checkpoints, steps=steps)
+    at_least(0, warmup=warmup)
+    at_least(8, draws=draws)
+    positive(learning_rate=learning_rate, sparsest=sparsest, nbeta=nbeta, strength=strength)
+    key = functools.partial(_key, implementation(prng))
+    grid = points(np.geomspace(1, 1 / sparsest, densities), seed)
+    trained = train(
+        key, grid, linear(steps, max(1, steps // checkpoints)), features=features, hidden=hidden,
+        std=deviation(init, features=features, hidden=hidden, instances=densities),
+        learning_rate=learning_rate, batch_size=batch_size,
+    )  # fmt: skip
+    settings: Any = dict(nbeta=nbeta, gamma=strength * nbeta, chains=chains, warmup=warmup, draws=draws)
+    estimator = functools.partial(_estimate, key, samples=samples, leapfrog=leapfrog, settings=settings)
+    last = {name: leaf[:, -1] for name, leaf in trained.params.items()}
+    found = sweep.run(estimator, grid | last, name="llc", block=1)
+    attributes = dict(features=features, hidden=hidden, init=init, nbeta=nbeta, strength=strength, steps=steps)
+    return _results(grid["density"], trained, found).assign_attrs(attributes)
+
+
+def plot(results: xr.Dataset) -> Any:
+    """D* and D_i over the density, and lambda-hat and the loss below them."""
+    from experiments.geometry.figure import draw  # here: Matplotlib takes half a second to import
+
+    return draw(results)
+
+
+def points(density: Float[np.ndarray, " points"], seed: int) -> dict[str, np.ndarray]:
+    """The sweep: `instance` is the place of a model in it, from which its random numbers are drawn."""
+    count = len(density)
+    return {
+        "density": np.asarray(density, np.float32),
+        "instance": np.arange(count, dtype=np.int32),
+        "seed": np.full(count, seed, np.int32),
+    }
+
+
+def deviation(init: Init, *, features: int, hidden: int, instances: int) -> float:
+    """The standard deviation of the entries of W at the start: Xavier's sqrt(2/(fan_in + fan_out)).
+
+    For each model by itself that is of hidden and features. The published notebook calls `xavier_normal_` on one tensor
+    (instances, features, hidden) of all models, of which PyTorch takes features*hidden and instances*hidden: its scale
+    depends on how many models are trained beside each other.
+    """
+    if init not in ("notebook", "xavier"):
+        raise ValueError(f'got init={init!r}: write "notebook" or "xavier"')
+    return float(np.sqrt(2 / (hidden * (features + instances) if init == "notebook" else hidden + features)))
+
+
+def _key(prng: Any, point: dict[str, Array], purpose: Purpose) -> Key[Array, ""]:
+    numbered = ("start", "train", "data", "chains", "probes").index(purpose)
+    own = jax.random.fold_in(jax.random.key(point["seed"], impl=prng), point["instance"])
+    return jax.random.fold_in(own, numbered)
+
+
+def train(
+    key: Any,
+    grid: dict[str, np.ndarray],
+    checkpoints: np.ndarray,
+    *,
+    features: int,
+    hidden: int,
+    std: float,
+    learning_rate: float,
+    batch_size: int,
+    block: int | None = 1,
+) -> Trajectory:
+    """AdamW on one model a density. The loss is a sum over models and AdamW works by elements: none needs another."""
+    decay = optax.cosine_decay_schedule(learning_rate, int(checkpoints[-1]))
+    tx, model = optax.adamw(decay, weight_decay=WEIGHT_DECAY), Autoencoder(features, hidden)
+
+    def begin(point: dict[str, Array]) -> TrainState:
+        W = std * jax.random.normal(key(point, "start"), (hidden, features))
+        return start({"W": W, "b": jnp.zeros(features)}, tx)
+
+    def onward(point: dict[str, Array], state: TrainState, stops: Array) -> tuple[TrainState, Trajectory]:
+        task = sparse_features(jnp.ones(features), point["density"])
+        own, loss = key(point, "train"), objective(model, task)
+        return advance(own, state, stops, loss=loss, task=task, tx=tx, batch_size=batch_size)
+
+    state = jax.jit(jax.vmap(begin, out_axes=TrainState._make((None, 0, 0))))(grid)
+    return sweep.train(onward, grid, state, checkpoints, block=block)
+
+
+def _estimate(
+    key: Any, point: dict[str, Array], *, samples: int, leapfrog: int, settings: dict[str, Any]
+) -> dict[str, Array]:
+    """The loss, lambda-hat, and what the Hessian makes of it, on examples that training has not seen."""
+    params = {"W": point["W"], "b": point["b"]}
+    nbeta, gamma = settings["nbeta"], settings["gamma"]
+    hidden, features = point["W"].shape
+    task = sparse_features(jnp.ones(features), point["density"])
+    loss, data = objective(Autoencoder(features, hidden), task), task.sample(key(point, "data"), samples)
+    key_top, key_trace = jax.random.split(key(point, "probes"))
+    top = top_eigenvalues(key_top, loss, params, data, k=1, iterations=12).value[0]
+    sampler = hmc(STEP / (nbeta * top + gamma), leapfrog=leapfrog)
+    chance = jnp.sum(jnp.var(data.x, axis=0))
+    llc = estimate_llc(key(point, "chains"), loss, params, data, sampler, chance=chance, **settings)
+    gaussian = gaussian_llc_quadrature(
+        key_trace, loss, params, data, nbeta=nbeta, gamma=gamma, probes=PROBES, iterations=LANCZOS
+    )
+    kept = ("value", "stderr", "ess", "rhat", "acceptance", "saturation")
+    return {name: getattr(llc, name) for name in kept} | {
+        "test_loss": llc.loss_at_centre,
+        "chance": chance,
+        "top": top,
+        "gaussian": gaussian.value,
+        "gaussian_stderr": gaussian.stderr,
+    }
+
+
+def _results(density: np.ndarray, trained: Trajectory, found: xr.Dataset) -> xr.Dataset:
+    """Everything read off the models, with named axes."""
+    W, b = trained.params["W"], trained.params["b"]
+    over_time = jax.jit(jax.vmap(jax.vmap(dimensions_per_feature)))(W)
+    D, t, R = (np.asarray(jax.jit(jax.vmap(f))(W[:, -1])) for f in (dimensionality, leverage, canonical))
+    names = [figures(model) for model in W[:, -1]]
+    feature, time = ("density", "feature"), ("density", "step")
+    variables = {
+        "dimensionality": (feature, D, {"units": "hidden dimensions"}),
+        "leverage": (feature, t),
+        "polytope": (feature, np.array(names), {"long_name": "figure of the block a feature is in; empty: it is dead"}),
+        "W": (("density", "hidden", "feature"), R, {"long_name": "W, rotated to be upper triangular"}),
+        "b": (feature, b[:, -1]),
+        "loss": (time, trained.loss, {"long_name": "on a minibatch", "units": "E|x - x'|^2"}),
+        "dimensions_per_feature": (time, np.asarray(over_time), {"long_name": "D* = m/|W|^2"}),
+    } | {str(name): ("density", leaf.values) for name, leaf in found.data_vars.items()}
+    return xr.Dataset(variables, {"density": density, "step": trained.step})
+
+
+def figures(W: Float[np.ndarray, "hidden features"]) -> list[str]:
+    """For each feature the name of the figure that its block makes; empty for a dead feature."""
+    names = [""] * W.shape[1]
+    for block in blocks(W):
+        name = polytope(W[:, block])
+        for i in block:
+            names[i] = name
+    return names
