@@ -1,0 +1,141 @@
+"""The two trainings: the octahedron of correlated features, and many equal features; with what is exact about both."""
+
+import functools
+import itertools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.optimize
+from jaxtyping import Array, ArrayLike, Float, Key
+from scipy.stats import qmc
+
+from toymodels.models.autoencoder import Autoencoder
+from toymodels.task import Batch, Loss, Params, Task, objective
+from toymodels.tasks.superposition import sparse_features
+
+SETS, SIZE, HIDDEN = 2, 3, 3  # the octahedron: two sets of three correlated features, in three dimensions
+
+
+class Case(NamedTuple):
+    """A task with the loss to train on, and the data whose mean loss stands for the population."""
+
+    features: int
+    hidden: int
+    task: Task
+    loss: Loss
+    population: Batch
+
+
+def correlated_sets(sets: int, size: int, density: ArrayLike) -> Task:
+    """`sets` groups of `size` features: a group is active as a whole, with probability `density`, its values U[0, 1].
+
+    Elhage et al. 2022, "Organization of correlated features"; L = sum_i (x_i - x'_i)^2.
+    """
+
+    def sample(key: Key[Array, ""], n: int) -> Batch:
+        key_active, key_value = jax.random.split(key)
+        active = jnp.repeat(jax.random.uniform(key_active, (sets, n)) < density, size, axis=0)
+        x = jnp.where(active, jax.random.uniform(key_value, (sets * size, n)), 0).T
+        return Batch(x, x)
+
+    return Task(sample, lambda prediction, y: jnp.sum((prediction - y) ** 2))
+
+
+def patterns(sets: int, size: int, density: float, nodes: int) -> Batch:
+    """A fixed data set that stands for the population of `correlated_sets`: x, and in y the weight of each example.
+
+    For every pattern of active sets `nodes` points of a Sobol sequence (one for the pattern without any), weighted with
+    the pattern's probability; the weights have the mean one. `nodes` is a power of two.
+    """
+    x, weight = [], []
+    for active in itertools.product([False, True], repeat=sets):
+        on = np.repeat(active, size)
+        values = np.zeros((nodes if on.any() else 1, sets * size))
+        if on.any():
+            values[:, on] = qmc.Sobol(int(on.sum()), rng=0).random(nodes)
+        x.append(values)
+        probability = np.prod([density if a else 1 - density for a in active])
+        weight.append(np.full(len(values), probability / len(values)))
+    weights = np.concatenate(weight) * sum(map(len, weight))
+    return Batch(jnp.asarray(np.concatenate(x), jnp.float32), jnp.asarray(weights, jnp.float32))
+
+
+def weighted_loss(params: dict[str, Array], batch: Batch) -> Float[Array, " nodes"]:
+    """One number for each node of `patterns`, whose mean is E sum_i (x_i - x'_i)^2."""
+    x = batch.x.T
+    prediction = jax.nn.relu(params["W"].T @ (params["W"] @ x) + params["b"][:, None])
+    return batch.y * jnp.sum((x - prediction) ** 2, axis=0)
+
+
+def octahedron(density: float, nodes: int) -> Case:
+    """Six features in three dimensions, as two sets of three; `population` is for `weighted_loss`."""
+    features = SETS * SIZE
+    task = correlated_sets(SETS, SIZE, density)
+    return Case(
+        features, HIDDEN, task, objective(Autoencoder(features, HIDDEN), task), patterns(SETS, SIZE, density, nodes)
+    )
+
+
+def equal_features(key: Key[Array, ""], features: int, hidden: int, density: float, nodes: int) -> Case:
+    """Many features of the same importance and density; `population` are `nodes` samples."""
+    task = sparse_features(jnp.ones(features), density)
+    return Case(
+        features,
+        hidden,
+        task,
+        objective(Autoencoder(features, hidden), task),
+        jax.jit(task.sample, static_argnums=1)(key, nodes),
+    )
+
+
+def figures(density: float) -> dict[str, float]:
+    """The loss of the octahedron's task at its figures: name -> E sum_i (x_i - x'_i)^2, in the order of training.
+
+    Exact, with biases 0 but for `nothing`. nothing: W = 0, b = E x, that is 6 (p/3 - p^2/4).  two lines: the sets merged,
+    each on a line of its own, W_i of norm 1/sqrt(3); the mean of a set is what is read back: 2 p/6.  octahedron:
+    antipodal pairs with one feature of each set: x_i - ReLU(x_i - x_j) = min(x_i, x_j) where both sets are active,
+    6 p^2 E min^2 = p^2.  merged pairs, by `merged_pairs`, is near p/6.
+    """
+    nothing, lines = 6 * (density / 3 - density**2 / 4), density / 3
+    return {"nothing": nothing, "two lines": lines, "merged pairs": merged_pairs(density)[1], "octahedron": density**2}
+
+
+@functools.cache
+def merged_pairs(density: float) -> tuple[Params, float]:
+    """A critical point between two lines and the octahedron, with its loss: one feature of each set stands alone.
+
+    The other two of each set are merged. The least loss under that symmetry, found from an antipodal pair and two
+    lines in the other two dimensions; a symmetric minimum is a critical point without the symmetry.
+    """
+    population = patterns(SETS, SIZE, density, 256)
+    spread = np.repeat(np.eye(4), [1, 2, 1, 2], axis=1).astype(np.float32)  # of (alone, merged) of each set to features
+    whole = lambda z: {"W": z[:12].reshape(HIDDEN, 4) @ spread, "b": z[12:] @ spread}
+    height = jax.jit(jax.value_and_grad(lambda z: jnp.mean(weighted_loss(whole(z), population))))
+    begin = np.zeros((4, 4))
+    begin[0, 0], begin[0, 2], begin[1, 1], begin[2, 3] = 1, -1, 0.5**0.5, 0.5**0.5
+    value = lambda z: tuple(np.asarray(part, float) for part in height(jnp.asarray(z, jnp.float32)))
+    fit = scipy.optimize.minimize(value, begin.ravel(), jac=True, method="BFGS", options={"gtol": 1e-5})
+    return jax.tree.map(np.asarray, whole(jnp.asarray(fit.x, jnp.float32))), float(fit.fun)
+
+
+def digon_gain(density: float) -> float:
+    """What one more digon spares in place of a dedicated feature and an ignored one: p/3 - p^2/4 - p^2/3.
+
+    Elhage et al. 2022, "phase change": the ignored one costs p/3 - p^2/4, an antipodal pair p^2/3.
+    """
+    return density / 3 - density**2 / 4 - density**2 / 3
+
+
+def two_lines() -> Float[np.ndarray, "hidden features"]:
+    """W of the figure in which each set is merged on a line of its own: D_i = 1/3."""
+    W = np.zeros((HIDDEN, SETS * SIZE), np.float32)
+    for i in range(SETS):
+        W[i, i * SIZE : (i + 1) * SIZE] = 1 / np.sqrt(SIZE)
+    return W
+
+
+def antipodal_pairs() -> Float[np.ndarray, "hidden features"]:
+    """W of the octahedron with antipodal pairs across the sets: D_i = 1/2."""
+    return np.concatenate([np.eye(HIDDEN), -np.eye(HIDDEN)], axis=1, dtype=np.float32)
