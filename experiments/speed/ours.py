@@ -45,6 +45,7 @@ class Workload(NamedTuple):
     """Something to be timed. `run(n)`: do it n steps long, give the result; `count(n)`: how many steps that is in all.
 
     `point`, `points`, `shared`: the function of one point that it maps, and on what, for the compiler's cost analysis.
+    products: operations in the matrix products of one step, by the sizes (NaN: not counted).
     """
 
     run: Callable[[Any], Any]
@@ -53,6 +54,7 @@ class Workload(NamedTuple):
     point: Callable
     points: Any
     shared: tuple
+    products: float = np.nan
 
     def seconds(self, n: Any) -> float:
         """Wall time of `run(n)`, the result on the host."""
