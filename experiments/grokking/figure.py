@@ -1,0 +1,3 @@
+from matplotlib.figure import Figure
+def draw(results):
+    return Figure()
