@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from experiments import sweep
 from experiments.experiment import Claim
-from slt.curve import regress
+from slt.curve import Regression, regress
 from slt.diagnostics import verdict
 from slt.llc import LLC, estimate_llc
 from slt.phases import ChangePoint, align, change_points, inflated
@@ -154,14 +154,14 @@ def disguise(results: xr.Dataset, setting: str, *, source: str, expected: bool |
     """
     here = results.sel(setting=setting)
     fits = [regress(_curve(here.isel(run=run))) for run in range(here.sizes["run"])]
+    fits = [fit for fit in fits if np.isfinite(fit.r_squared)] or [Regression(np.nan, np.nan, np.nan)]
     r_squared = np.array([fit.r_squared for fit in fits])
-    slope = np.nanmedian([fit.slope for fit in fits]) / float(here.nbeta) if np.isfinite(r_squared).any() else np.nan
-    middle = float(np.nanmedian(r_squared)) if np.isfinite(r_squared).any() else np.nan
+    slope, middle = np.median([fit.slope for fit in fits]) / float(here.nbeta), float(np.median(r_squared))
     return Claim(
         f"{setting}: lambda-hat is affine in the loss (R^2 over the checkpoints; slope / nbeta; saturation)",
         source,
         {True: "R^2 > .99", False: "R^2 <= .99", None: "-"}[expected],
-        f"R^2 {middle:.3f} [{np.nanmin(r_squared):.3f}, {np.nanmax(r_squared):.3f}] over runs; {slope:.2f}; "
+        f"R^2 {middle:.3f} [{r_squared.min():.3f}, {r_squared.max():.3f}] over runs; {slope:.2f}; "
         f"median {float(here.saturation.median()):.2f}",
         None if expected is None or np.isnan(middle) else bool((middle > 0.99) == expected),
     )

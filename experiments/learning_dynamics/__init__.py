@@ -157,7 +157,7 @@ def _octahedron(
 
     known = {name: np.asarray(leaf) for name, leaf in jax.jit(jax.vmap(jax.vmap(at)))(params).items()}
     singular = np.linalg.svd(np.nan_to_num(params["W"], posinf=0, neginf=0), compute_uv=False)
-    names = [[figure(W) for W in run] for run in params["W"]]
+    names = [[figure_name(W) for W in run] for run in params["W"]]
     time, each = ("run", "time"), ("run", "time", "feature")
     variables = {
         "loss": (time, known["loss"], {"long_name": "population loss", "units": "E|x - x'|^2"}),
@@ -187,7 +187,7 @@ NAMED = {
 }
 
 
-def figure(W: Float[np.ndarray, "hidden features"]) -> str:
+def figure_name(W: Float[np.ndarray, "hidden features"]) -> str:
     """The figure of one model: its blocks' names, largest first; `two lines` is each set merged on its own line."""
     if not np.isfinite(W).all():
         return "nan"

@@ -1,5 +1,6 @@
 """The transitions of every curve: of the loss, of each D_i, of lambda-hat; and the stretches between those of the loss."""
 
+import itertools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -96,7 +97,7 @@ def stretches(results: xr.Dataset, run: int) -> list[tuple[slice, float, float]]
     value, stderr = (curve[run] for curve in usable(results))
     edges = [0, *places(results.loss_jump)[run], results.sizes["time"]]
     found = []
-    for left, right in zip(edges, edges[1:], strict=False):
+    for left, right in itertools.pairwise(edges):
         inside = slice(left, right)
         seen = np.isfinite(value[inside])
         middle = float(np.median(value[inside][seen])) if seen.any() else np.nan

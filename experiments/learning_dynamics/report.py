@@ -60,7 +60,7 @@ def _figures(results: xr.Dataset) -> list[Claim]:
     half = float(np.mean(np.abs(D[:, -1] - 0.5) < WIDTH))
     return [
         Claim("runs that end in the octahedron: three antipodal pairs", ELHAGE, "all", f"{octahedra} of {len(last)}", octahedra == len(last)),
-        Claim("D_i at the end that are 1/2 within .03", "exact", "all", f"{half:.0%} (mean {np.nanmean(D[:, -1]):.3f})", half == 1),
+        Claim("D_i at the end that are 1/2 within .03", "exact", "all", f"{half:.0%} (mean {np.mean(D[:, -1]):.3f})", half == 1),
         Claim("antipodal pairs that join the two sets", ELHAGE, "all", f"{sum(across)} of {3 * len(across)}", all(n == 3 for n in across) if across else None),
         Claim("runs that pass through the two lines, each set merged on one (D_i = 1/3)", ELHAGE, "all", f"{lines} of {len(last)}; D_i there {np.median(merged) if merged.size else np.nan:.3f}", lines == len(last)),
         Claim("runs that a figure lasts in (n/m: n features in m dimensions, none of the named)", ELHAGE, "several trajectories exist", ", ".join(f"{name}: {count}" for name, count in counts), None),
@@ -146,7 +146,8 @@ def steps_of(results: xr.Dataset) -> list[list[float]]:
 
 def _llc(results: xr.Dataset) -> list[Claim]:
     steps = steps_of(results)
-    error = float(np.nanmedian(usable(results)[1]))
+    error = usable(results)[1]
+    error = float(np.median(error[np.isfinite(error)])) if np.isfinite(error).any() else np.nan
     said = [f"{i + 1}: {np.mean(d):+.2f} ({sum(x > 0 for x in d)} of {len(d)} rise)" for i, d in enumerate(steps) if d]
     rises = [x > 0 for d in steps for x in d]
     fits = _squares(results)

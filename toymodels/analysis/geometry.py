@@ -117,8 +117,8 @@ def polytope(W: Float[Array | np.ndarray, "hidden block"], tolerance: float = 0.
 
 
 def _divide(numerator: Array, denominator: Array) -> Array:
-    """numerator/denominator, and 0 where the denominator is 0."""
-    return jnp.where(denominator > 0, numerator / jnp.where(denominator > 0, denominator, 1), 0)
+    """numerator/denominator, and 0 where the denominator is 0; NaN stays NaN."""
+    return jnp.where(denominator == 0, 0, numerator / jnp.where(denominator == 0, 1, denominator))
 
 
 def kgon(W: Float[Array | np.ndarray, "2 features"], b: Float[Array | np.ndarray, " features"]) -> str:
