@@ -13,27 +13,29 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import xarray as xr
+from jax.flatten_util import ravel_pytree
+from jax.scipy.sparse.linalg import cg
 from jaxtyping import Array, Float, Key
 from typing_extensions import Doc
 
 from experiments import sweep
 from experiments.experiment import at_least, positive
 from experiments.geometry.report import claims
-from slt.hessian import gaussian_llc_quadrature, top_eigenvalues
+from slt.hessian import gaussian_llc_quadrature, hessian_vector_product, top_eigenvalues
 from slt.llc import estimate_llc
 from slt.samplers.hamiltonian import hmc
 from toymodels.analysis.geometry import blocks, canonical, dimensionality, dimensions_per_feature, leverage, polytope
 from toymodels.models.autoencoder import Autoencoder
 from toymodels.prng import implementation
-from toymodels.task import objective
+from toymodels.task import Batch, Loss, Params, objective
 from toymodels.tasks.superposition import sparse_features
 from toymodels.train import TrainState, Trajectory, advance, linear, start
 
 __all__ = ["PRESETS", "claims", "plot", "run"]
 
 WEIGHT_DECAY = 0.01  # of the published notebook, PyTorch's default
-STEP = 0.2  # of the Hamiltonian chains: h^2 times the largest curvature
-PROBES, LANCZOS = 4, 30  # of what the Hessian says
+STEP = 0.05  # of the Hamiltonian chains, h^2 times the largest curvature: from w*, where U is least, larger ones are all rejected
+PROBES, LANCZOS = 3, 25  # of what the Hessian says
 Init = Literal["notebook", "xavier"]
 Purpose = Literal["start", "train", "data", "chains", "probes"]
 
@@ -48,7 +50,7 @@ def run(
     *,
     features: Annotated[int, Doc("n")] = 100,
     hidden: Annotated[int, Doc("m, dimensions in which they are held")] = 10,
-    densities: Annotated[int, Doc("models, evenly spaced in log(1 - S)")] = 16,
+    densities: Annotated[int, Doc("models, evenly spaced in log(1 - S)")] = 20,
     sparsest: Annotated[float, Doc("the largest 1/(1 - S); the least is 1")] = 20.0,
     init: Annotated[
         Init,
@@ -56,15 +58,15 @@ def run(
     ] = "notebook",
     steps: Annotated[int, Doc("of AdamW")] = 5000,
     batch_size: Annotated[int, Doc("of each step, all examples new")] = 512,
-    learning_rate: Annotated[float, Doc("at the start; it falls to 0 as a cosine")] = 3e-3,
+    learning_rate: Annotated[float, Doc("at the start; it falls to 0 as a cosine")] = 2e-3,
     checkpoints: Annotated[int, Doc("kept of each training run, after its start")] = 10,
     samples: Annotated[int, Doc("examples on which loss and lambda-hat are measured")] = 8192,
     nbeta: Annotated[float, Doc("n*beta of the chains")] = 3000.0,
-    strength: Annotated[float, Doc("gamma/nbeta: the curvature from which a direction counts")] = 0.1,
+    strength: Annotated[float, Doc("gamma/nbeta: the curvature from which a direction counts")] = 0.3,
     chains: Annotated[int, Doc("chains for an estimate")] = 2,
-    warmup: Annotated[int, Doc("steps of Hamiltonian Monte Carlo thrown away at the start of each chain")] = 12,
-    draws: Annotated[int, Doc("draws of each chain")] = 30,
-    leapfrog: Annotated[int, Doc("gradients for a draw")] = 15,
+    warmup: Annotated[int, Doc("steps of Hamiltonian Monte Carlo thrown away at the start of each chain")] = 8,
+    draws: Annotated[int, Doc("draws of each chain")] = 20,
+    leapfrog: Annotated[int, Doc("gradients for a draw")] = 12,
     seed: Annotated[int, Doc("of all random numbers")] = 0,
     prng: Annotated[
         str, Doc("generator of all random numbers: lowbias32, threefry2x32, or another of JAX's")
@@ -168,6 +170,7 @@ def _estimate(
     key_top, key_trace = jax.random.split(key(point, "probes"))
     top = top_eigenvalues(key_top, loss, params, data, k=1, iterations=12).value[0]
     sampler = hmc(STEP / (nbeta * top + gamma), leapfrog=leapfrog)
+    reconstruct = lambda params, x: jax.nn.relu(x @ params["W"].T @ params["W"] + params["b"][None])
     chance = jnp.sum(jnp.var(data.x, axis=0))
     llc = estimate_llc(key(point, "chains"), loss, params, data, sampler, chance=chance, **settings)
     gaussian = gaussian_llc_quadrature(
@@ -177,10 +180,25 @@ def _estimate(
     return {name: getattr(llc, name) for name in kept} | {
         "test_loss": llc.loss_at_centre,
         "chance": chance,
+        "silent": jnp.sum(jnp.all(reconstruct(params, data.x) <= 0, axis=0)),
         "top": top,
         "gaussian": gaussian.value,
         "gaussian_stderr": gaussian.stderr,
+        "slope": slope(loss, params, data, nbeta=nbeta, gamma=gamma),
     }
+
+
+def slope(loss: Loss, params: Params, data: Batch, *, nbeta: float, gamma: float) -> Float[Array, ""]:
+    """What a gradient g at w* takes from lambda-hat, to second order: -nbeta^2 g' A^-1 (1 - nbeta H A^-1/2) g, A = nbeta H + gamma.
+
+    A minimum of the expected loss has one on any finite set of examples.
+    """
+    flat, unravel = ravel_pytree(params)
+    product = hessian_vector_product(loss, params, data)
+    H = lambda v: ravel_pytree(product(unravel(v)))[0]
+    g = jax.grad(lambda w: jnp.mean(loss(unravel(w), data)))(flat)
+    u = cg(lambda v: nbeta * H(v) + gamma * v, g, maxiter=LANCZOS)[0]
+    return -(nbeta**2) * (g @ u - nbeta / 2 * u @ H(u))
 
 
 def _results(density: np.ndarray, trained: Trajectory, found: xr.Dataset) -> xr.Dataset:
@@ -199,6 +217,7 @@ def _results(density: np.ndarray, trained: Trajectory, found: xr.Dataset) -> xr.
         "loss": (time, trained.loss, {"long_name": "on a minibatch", "units": "E|x - x'|^2"}),
         "dimensions_per_feature": (time, np.asarray(over_time), {"long_name": "D* = m/|W|^2"}),
     } | {str(name): ("density", leaf.values) for name, leaf in found.data_vars.items()}
+    variables["silent"] = *variables["silent"], {"long_name": "outputs that are 0 on all examples"}
     return xr.Dataset(variables, {"density": density, "step": trained.step})
 
 

@@ -8,7 +8,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.geometry.report import LINES, final, regular
+from experiments.geometry.report import LINES, final, regular, speaking
 
 BLUE, ORANGE, GREY = "#1f6fb4", "#d9761a", "#9aa0a6"
 STYLE: Any = {"font.size": 10, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none", "svg.hashsalt": "geometry", "savefig.dpi": 110}  # fmt: skip
@@ -57,12 +57,21 @@ def _coefficient(axis: Axes, results: xr.Dataset) -> None:
     axis.errorbar(
         x, results.value.values, 2 * results.stderr.values, fmt="o-", color=ORANGE, label=r"$\hat\lambda$, chains"
     )
-    axis.plot(x, results.gaussian.values, "x", color="black", label="the Hessian's")
-    for at, name in ((low, "any subspace"), (high, "only rotations free")):
+    axis.plot(x, (results.gaussian + results.slope).values, "x", color="black", label="second-order expansion")
+    for at, name in ((low, "any subspace is as good"), (high, "only rotations free")):
         axis.axhline(at, color=GREY, lw=0.8, ls="--")
         axis.annotate(name, (0.99, at), xycoords=("axes fraction", "data"), xytext=(0, 3), textcoords="offset points", ha="right", fontsize=9)  # fmt: skip
-    axis.set(xscale="log", ylim=(0, None), title=rf"$\hat\lambda$, $\gamma = {results.attrs['strength']:g}\, n\beta$")
-    axis.legend(frameon=False, loc="lower right")
+    axis.plot(x, speaking(results), color=GREY, label="parameters with a gradient, halved")
+    for place in x[results.value.values < 0]:
+        axis.annotate(
+            "below 0", (place, 0), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=8, color=ORANGE
+        )
+    axis.set(
+        xscale="log",
+        ylim=(0, 1.15 * high),
+        title=rf"$\hat\lambda$ at $\gamma = {results.attrs['strength']:g}\, n\beta$",
+    )
+    axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(0.3, 0.42), fontsize=9)
 
 
 def _loss(axis: Axes, results: xr.Dataset) -> None:

@@ -118,10 +118,13 @@ def _names(results: xr.Dataset) -> list[Claim]:
     """The figures of the blocks; where D* sticks at 1/2 they are digons."""
     names, half = results.polytope.values.astype(str), sticks(results, 0.5)
     live = names[half][names[half] != ""]
+    weak = np.where(names == "", results.dimensionality.values, 0).sum(axis=1)[half]
+    rest = f"{np.mean(weak):.2f} of {results.sizes['hidden']}" if len(weak) else "-"
     share = float(np.mean(live == "digon")) if len(live) else np.nan
     described = [f"{s:.2g}: {summary(row) or 'no block'}" for s, row in zip(results.density.values, names, strict=True)]
     return [
-        Claim("where D* is at 1/2, live features that are in a digon", ELHAGE, "most", f"{share:.0%} of {len(live)}", bool(share > 0.5) if len(live) else None),
+        Claim("where D* is at 1/2, live features that are in a digon", ELHAGE, "most", f"{share:.0%} of {len(live)}" if len(live) else "no such model", bool(share > 0.5) if len(live) else None),
+        Claim("where D* is at 1/2, dimensions that features too weak to be vertices share", "this experiment", "?", rest, None),
         Claim("figures of the blocks of live features, by density", ELHAGE, "-", "; ".join(described), None),
     ]  # fmt: skip
 
@@ -144,16 +147,25 @@ def regular(results: xr.Dataset) -> tuple[float, float]:
     return (m * (m + 1) / 2 + n) / 2, (n * m + n - m * (m - 1) / 2) / 2
 
 
+def speaking(results: xr.Dataset) -> np.ndarray:
+    """The same count for each model, of its outputs that are not always 0: those that are have no gradient."""
+    n, m = results.sizes["feature"] - results.silent.values, results.sizes["hidden"]
+    return (n * (m + 1) - m * (m - 1) / 2) / 2
+
+
 def _coefficients(results: xr.Dataset) -> list[Claim]:
-    value, gaussian = results.value.values, results.gaussian.values
+    value, gaussian = results.value.values, (results.gaussian + results.slope).values
     error = np.hypot(results.stderr.values, results.gaussian_stderr.values)
     seen = np.isfinite(value + gaussian)
     off = np.abs(value - gaussian)[seen]
     same = off <= np.maximum(NEAR * gaussian[seen], 2 * error[seen])
     low, high = regular(results)
     one, half = sticks(results, 1.0), sticks(results, 0.5)
-    mean = lambda where: f"{np.mean(value[where]):.0f}" if where.any() else "no such model"
-    apart = bool(np.max(value[one]) < np.min(value[half])) if one.any() and half.any() else None
+    sound = value > -2 * results.stderr.values
+    mean = lambda where: f"{np.mean(value[where & sound]):.0f}" if (where & sound).any() else "no such model"
+    apart = (
+        bool(np.max(value[one & sound]) < np.min(value[half & sound])) if (one & sound).any() and half.any() else None
+    )
     return [
         Claim(
             f"lambda-hat where D* sticks at 1 and at 1/2, gamma = {results.attrs['strength']:g} nbeta",
@@ -161,25 +173,37 @@ def _coefficients(results: xr.Dataset) -> list[Claim]:
             f"{low:g} and at most {high:g}", f"{mean(one)} and {mean(half)}", apart,
         ),
         Claim(
-            f"densities where lambda-hat is what the Hessian gives, 1/2 sum nbeta h/(nbeta h + gamma), within {NEAR:.0%}",
-            "second-order expansion of the loss", "most", f"{int(np.sum(same))} of {int(seen.sum())}", bool(seen.any() and np.mean(same) > 0.5),
+            f"densities where lambda-hat is what Hessian and gradient give on the same examples, within {NEAR:.0%}",
+            "second-order expansion of the loss", "most", f"{int(np.sum(same))} of {int(seen.sum())}; median ratio {np.median(value[seen] / gaussian[seen]) if seen.any() else np.nan:.2f}, the gradient's part {np.median(results.slope.values):.0f}", bool(seen.any() and np.mean(same) > 0.5),
         ),
+        _minima(results),
         _beside(results),
         _within(results),
     ]  # fmt: skip
 
 
+def _minima(results: xr.Dataset) -> Claim:
+    """A negative lambda-hat: the chains went to lower losses. D* does not tell such a model from the others."""
+    value, silent = results.value.values, results.silent.values
+    negative = value < -2 * results.stderr.values
+    at = ", ".join(f"{s:.2g} (D* {d:.2f}, lambda-hat {v:.0f}, {q} silent)" for s, d, v, q in zip(results.density.values[negative], final(results)[negative], value[negative], silent[negative], strict=True))  # fmt: skip
+    return Claim(
+        "densities whose lambda-hat is negative, so that the model is no minimum; outputs that are 0 on all examples, over the densities",
+        "this experiment", "none", f"{at or 'none'}; silent outputs {' '.join(str(q) for q in silent)}", bool(not negative.any()) if np.isfinite(value).all() else None,
+    )  # fmt: skip
+
+
 def _beside(results: xr.Dataset) -> Claim:
     """Whether lambda-hat orders the densities otherwise than the loss and D* do."""
     value = results.value.values
-    readings = {"loss": results.test_loss.values, "loss/chance": _share(results), "D*": final(results)}
-    seen = np.isfinite(value)
+    readings = {"loss": results.test_loss.values, "loss/chance": _share(results), "D*": final(results), "outputs that are not silent": speaking(results)}  # fmt: skip
+    seen = np.isfinite(value) & (value > 0)
     if seen.sum() < 4:
         return Claim("rank correlation of lambda-hat with loss and D*", "this experiment", "?", "too few models", None)
     rho = {name: np.corrcoef(rankdata(value[seen]), rankdata(other[seen]))[0, 1] for name, other in readings.items()}
     shown = ", ".join(f"{name} {number:+.2f}" for name, number in rho.items())
     return Claim(
-        "rank correlation over the densities of lambda-hat with the loss, the loss over chance, and D*",
+        "rank correlation over the densities of lambda-hat with the loss, D*, and a count of the parameters with a gradient",
         "this experiment", "?", f"{shown}; lambda-hat largest at density {results.density.values[np.nanargmax(value)]:.2g}", None,
     )  # fmt: skip
 

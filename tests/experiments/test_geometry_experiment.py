@@ -86,7 +86,7 @@ def made_up() -> xr.Dataset:
         "W": ((per, "hidden", "feature"), W), "dimensionality": ((per, "feature"), D), "leverage": ((per, "feature"), D),
         "polytope": ((per, "feature"), np.array([figures(w) for w in W])),
         "dimensions_per_feature": ((per, "step"), np.array([[1.0], [0.5], [0.5], [0.5]])),
-        "test_loss": (per, np.array([3.0, 2, 1.5, 1])), "chance": (per, np.full(4, 4.0)),
+        "test_loss": (per, np.array([3.0, 2, 1.5, 1])), "chance": (per, np.full(4, 4.0)), "silent": (per, np.zeros(4, int)), "slope": (per, np.zeros(4)),
     }  # fmt: skip
     variables |= dict.fromkeys(("stderr", "gaussian_stderr"), (per, np.full(4, 0.1)))
     variables |= dict.fromkeys(("value", "gaussian"), (per, value))
@@ -112,8 +112,9 @@ def test_claims_hold_of_what_is_known():
         ("leverage", 0.4, ["leverage"]),
         ("dimensions_per_feature", np.array([[0.8], [0.5], [0.5], [0.54]]), ["D* from", "D* sticks at 1/2"]),
         ("polytope", "5/4", ["where D* is at 1/2, live"]),
-        ("value", np.array([240.0, 51, 51, 51]), ["lambda-hat where", "densities where lambda-hat"]),
-        ("value", np.array([52.0, 150, 300, 100]), ["densities where lambda-hat"]),
+        ("value", np.array([240.0, 51, 51, 51]), ["lambda-hat where", "densities where lambda-hat is"]),
+        ("value", np.array([52.0, 150, 300, 100]), ["densities where lambda-hat is"]),
+        ("value", np.array([-50.0, 240, 240, 240]), ["densities whose lambda-hat"]),
     ],
 )
 def test_what_is_false_is_caught(name, values, caught):
