@@ -1,7 +1,7 @@
 """How much faster is this than what people use, and does it compute the same?
 
-Training of toy models, chains and whole learning-coefficient curves, side by side with the published PyTorch notebook,
-devinterp 1.3.2 and 2.0.1, and canonical-interp, each in an environment of its own (`make peers`). In every round each
+Training of toy models and of a transformer, chains and whole learning-coefficient curves, side by side with PyTorch (for
+the toy models, the published notebook), devinterp 1.3.2 and 2.0.1, and canonical-interp, each in an environment of its own (`make peers`). In every round each
 side works once in turn, so that a ratio compares seconds of the same minute; a peer has the thread count it is fastest
 with. Peers that are not installed are named, and our side runs without them.
 """
@@ -20,7 +20,7 @@ from typing_extensions import Doc
 
 from experiments.experiment import at_least, positive
 from experiments.record import bar
-from experiments.speed import internals, ours
+from experiments.speed import internals, ours, transformers
 from experiments.speed.peer import Peer, python
 from experiments.speed.report import claims
 from toymodels.tasks.superposition import sparse_features
@@ -56,6 +56,7 @@ def _training(features: int, hidden: int, instances: int, steps: int, target: fl
     ]
 
 
+LARGE, SMALL = (size._asdict() for size in (transformers.LARGE, transformers.SMALL))
 COMPARISONS = [
     *_training(6, 2, 64, 150, 40.0),
     *_training(80, 20, 16, 50, 10.0),
@@ -65,6 +66,13 @@ COMPARISONS = [
                dict(do="chains", chains=8, draws=500, api="sample_single_chain"), flags=("--freeze",)),
     Comparison("chains", "devinterp 1.3.2, batches made before", "devinterp1", dict(do="chains", chains=16, draws=500), 180),
     Comparison("chains", "canonical-interp 0.1.5", "canonical", dict(do="chains", chains=64, draws=500), 20),
+    Comparison("transformer 128, training", "PyTorch", "transformer", dict(do="train", size=LARGE, steps=30), 1.3),
+    Comparison("transformer 128, training", "PyTorch, compiled", "transformer",
+               dict(do="train", size=LARGE, steps=30, compile=True), 1.3),
+    Comparison("transformer 128, 8 chains", "devinterp 1.3.2, batches made before", "transformer",
+               dict(do="chains", size=LARGE, chains=8, draws=6), 3),
+    Comparison("transformer 16, 8 chains", "devinterp 1.3.2, batches made before", "transformer",
+               dict(do="chains", size=SMALL, chains=8, draws=200), 3),
 ]  # fmt: skip
 OURS = {
     "train 6/2/64": (lambda: ours.training(6, 2, 64), 3000),
@@ -73,6 +81,9 @@ OURS = {
     "train 6/2/64, threefry": (lambda: ours.training(6, 2, 64, prng="threefry2x32"), 1000),
     "chains": (lambda: ours.chains(64, 4, 4000), 0),
     "chains, threefry": (lambda: ours.chains(64, 4, 4000, prng="threefry2x32"), 0),
+    "transformer 128, training": (lambda: transformers.training(transformers.LARGE), 40),
+    "transformer 128, 8 chains": (lambda: transformers.chains(transformers.LARGE, 8, 25), 0),
+    "transformer 16, 8 chains": (lambda: transformers.chains(transformers.SMALL, 8, 1000), 0),
 }
 """Our workloads and the length of a timed run."""
 
@@ -83,7 +94,7 @@ PARTS = ("rates", "curve", "agreement", "costs", "growth", "bounds")
 def run(
     *,
     measure: Annotated[str, Doc(f"what to measure, of {','.join(PARTS)}")] = ",".join(PARTS),
-    workloads: Annotated[str, Doc("which of our workloads, by their first words")] = "train,chains",
+    workloads: Annotated[str, Doc("which of our workloads, by their first words")] = "train,chains,transformer",
     rounds: Annotated[int, Doc("times that every side is timed, in turn")] = 3,
     scale: Annotated[float, Doc("length of the timed runs; 1 is about a second for us and some for a peer")] = 1.0,
     peers: Annotated[str, Doc("installed (those that are), or none")] = "installed",
@@ -142,6 +153,8 @@ def _installed(worker: str) -> bool:
 
 def _request(comparison: Comparison, scale: float, seed: int, folder: Path) -> dict[str, Any]:
     """What to ask the peer: our weights, densities and data, at the length of this run."""
+    if comparison.worker == "transformer":
+        return transformers.request(comparison.request, scale, seed, folder)
     request = dict(comparison.request) | {"seed": seed}
     if request["do"] == "train":
         np.save(folder / "W.npy", ours.weights(request["features"], request["hidden"], request["instances"]))
@@ -205,6 +218,7 @@ def _rates(chosen: dict[str, Any], wanted: list[Comparison], rounds: int, scale:
         "target": ("comparison", [c.target for c in COMPARISONS], {"units": "ratio"}),
         "threads": ("comparison", threads, {"long_name": "threads of the peer, the better number"}),
         "rate": (("workload", "round"), alone, {"units": "instance-steps or chain-steps a second"}),
+        "products": ("workload", [w.products for w, _ in workloads.values()], {"units": "operations a step"}),
         "load_average": ("round", load, {"long_name": "load average of the machine"}),
     }
     return xr.Dataset(variables, {"comparison": label, "workload": list(workloads)})

@@ -33,11 +33,11 @@ def costs(workloads: dict[str, tuple[Workload, int]], scale: float) -> xr.Datase
             lambda leaf, w=workload: jax.ShapeDtypeStruct((w.block, *leaf.shape[1:]), leaf.dtype), workload.points
         )
         mapped = jax.vmap(workload.point, in_axes=(0, *[None] * len(workload.shared)))
-        if workload.shared:  # training: one more trip of its loop is one more step
+        if workload.count(2) > workload.count(1):  # training: one more trip of its loop is one more step
             more, less = (cost(mapped, block, *workload.shared, trips=trips) for trips in (2, 1))
             each = (more + less * -1) * (1 / workload.block)
         else:  # chains: all their steps
-            each = cost(mapped, block) * (
+            each = cost(mapped, block, *workload.shared) * (
                 jax.local_device_count() / workload.count(0) * (length(workload) / workload.block)
             )
         found.append(each)
@@ -46,6 +46,11 @@ def costs(workloads: dict[str, tuple[Workload, int]], scale: float) -> xr.Datase
         "bytes": ("workload", [c.bytes for c in found], {"units": "bytes a step"}),
         "share_operations": ("workload", rate * [c.flops for c in found] / top.flops, {"units": "of the peak"}),
         "share_bytes": ("workload", rate * [c.bytes for c in found] / top.bytes, {"units": "of the peak"}),
+        "share_products": (
+            "workload",
+            rate * [w.products for w, _ in workloads.values()] / top.flops,
+            {"units": "of the peak", "long_name": "matrix products alone, counted by the sizes"},
+        ),
         "peak_flops": ((), top.flops, {"units": "operations a second and device, large matrix product"}),
         "peak_bytes": ((), top.bytes, {"units": "bytes a second and device, large copy"}),
     }

@@ -13,6 +13,7 @@ ENVIRONMENTS = {
     "devinterp1": "devinterp1",
     "devinterp2": "devinterp2",
     "canonical": "canonical",
+    "transformer": "devinterp1",
 }
 
 

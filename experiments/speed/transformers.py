@@ -12,9 +12,9 @@ on cores that multiply at 100 G operations a second (the products alone, 4.2 G, 
 - eight examples at a time, so that everything stays in a second-level cache: a tenth less, and not worth a loop.
 """
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -65,7 +65,7 @@ def problem(size: Size) -> tuple[Transformer, Any, Task, Batch]:
     return model, params, finite(Task(lambda key, n: data, nll), data), data
 
 
-def arrays(size: Size) -> dict[str, np.ndarray]:
+def arrays(size: Size) -> dict[str, Any]:
     """Weights and tokens as the peer's file has them."""
     _, params, _, data = problem(size)
     named = {name: params[name] for name in ("W_E", "W_pos", "W_U")}
@@ -73,6 +73,16 @@ def arrays(size: Size) -> dict[str, np.ndarray]:
         named |= {f"{name}_{l}": W for name, W in params[f"attention_{l}"].items()}
     tokens = np.concatenate([data.x, data.y[:, -1:]], axis=1)
     return {name: np.asarray(W) for name, W in named.items()} | {"tokens": tokens}
+
+
+def request(asked: dict[str, Any], scale: float, seed: int, folder: Path) -> dict[str, Any]:
+    """What to ask the peer: our weights and data, at the length of this run."""
+    size = Size(**asked["size"])
+    file, length = folder / f"transformer{size.width}.npz", "steps" if asked["do"] == "train" else "draws"
+    if not file.exists():
+        np.savez(file, **arrays(size))
+    settings = dict(nbeta=NBETA, gamma=GAMMA, step_size=STEP_SIZE, batch=size.batch, heads=size.heads)
+    return asked | settings | {"seed": seed, "problem": str(file), length: max(4, int(asked[length] * scale))}
 
 
 def training(size: Size) -> Workload:

@@ -8,7 +8,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from experiments import speed
-from experiments.speed import internals, ours, peer
+from experiments.costs import cost
+from experiments.speed import internals, ours, peer, transformers
 from experiments.speed.report import claims
 from toymodels.models.autoencoder import Autoencoder
 from toymodels.task import objective
@@ -80,9 +81,35 @@ def test_chains_of_other_seeds_are_other_chains_of_the_same_law():
     assert 3 < first.mean() < 12
 
 
+TINY = transformers.Size(width=32, heads=2, layers=1, context=16, vocabulary=8, batch=8)
+
+
+@pytest.mark.slow
+def test_a_transformer_trains_the_same_with_its_examples_over_all_devices_and_its_products_are_counted():
+    workload = transformers.training(TINY)
+    spread = workload.run(4).params
+    one = ours.jax.jit(workload.point)(0, np.array([4]))[1].params
+    before = transformers.problem(TINY)[1]
+    for got, expected, start in zip(*map(ours.jax.tree.leaves, (spread, one, before)), strict=True):
+        np.testing.assert_allclose(got[0], expected, atol=1e-5)  # Adam's step is 1e-3, whatever the gradient
+        assert np.abs(np.asarray(expected) - np.asarray(start)[None]).max() > 1e-3
+    more, less = (cost(workload.point, 0, np.array([1]), trips=trips) for trips in (2, 1))
+    assert 1 < (more.flops - less.flops) / TINY.products() < 1.6
+
+
+def test_a_peer_gets_the_transformers_weights_head_by_head(tmp_path):
+    asked = dict(do="chains", size=TINY._asdict(), chains=2, draws=100)
+    request = transformers.request(asked, 0.1, 3, tmp_path)
+    assert request["draws"] == 10
+    arrays = np.load(request["problem"])
+    assert arrays["W_Q_0"].shape == (2, 32, 16)
+    assert arrays["W_O_0"].shape == (2, 16, 32)
+    assert arrays["tokens"].shape == (transformers.SEQUENCES, 17)
+
+
 def made_up(factor: float, shift: float, exponent: float) -> xr.Dataset:
     """Results in which we are `factor` times as fast, lambda-hat differs by `shift` errors, cost grows as ^exponent."""
-    noise, label = np.random.default_rng(0), ["train 6/2/64: notebook", "chains: other"]
+    noise, label = np.random.default_rng(0), ["train 6/2/64: notebook", "transformer 128, training: other"]
     times = {
         "cold_curve": 4.0,
         "peer_curve": 4.0 * factor,
@@ -97,6 +124,10 @@ def made_up(factor: float, shift: float, exponent: float) -> xr.Dataset:
         "threads": ("comparison", [1, 2]),
         "rate": (("workload", "round"), np.ones((2, 3))),
         "load_average": ("round", np.ones(3)),
+        "products": ("workload", [1.0, np.nan]),
+        "share_operations": ("workload", [0.5, 0.5]),
+        "share_products": ("workload", [factor / 200, np.nan]),
+        "peak_flops": ((), 25.0),
         "loss_ours": (("curve_step", "instance"), np.ones((2, 9))),
         "loss_theirs": (("curve_step", "instance"), np.exp(0.01 * noise.normal(size=(2, 9)) + 0.02 * shift)),
         "llc": ("side", [8.0, 8.0 + 0.1 * shift]),
@@ -108,14 +139,21 @@ def made_up(factor: float, shift: float, exponent: float) -> xr.Dataset:
         "memory_used": ((), 100.0 * exponent),
         "checkpointing": ((), 0.05 * exponent**4),
     }
-    coordinates = dict(comparison=label, workload=["a", "b"], curve_step=[1, 2], side=["ours", "other"], axis=["runs"])
+    coordinates = dict(
+        comparison=label,
+        workload=["transformer 128, training", "b"],
+        curve_step=[1, 2],
+        side=["ours", "other"],
+        axis=["runs"],
+    )
     return xr.Dataset(variables, coordinates | dict(multiple=[1, 2], waves=[1, 4]), attrs={"missing": "", "cores": 2})
 
 
 @pytest.mark.parametrize(("good", "results"), [(True, made_up(120, 0, 0.99)), (False, made_up(20, 9, 1.6))])
 def test_what_does_not_hold_is_said_not_to(good, results):
     found = [claim for claim in claims(results) if claim.holds is not None]
-    assert len(found) == 9
+    assert len(found) == 10
+    assert any("the peak itself would be 50.0 times" in claim.measured for claim in claims(results))
     assert all(claim.holds is good for claim in found), [claim for claim in found if claim.holds is not good]
     assert isinstance(speed.plot(results), Figure)
 
