@@ -14,9 +14,13 @@ from experiments.experiment import EXPERIMENTS, Claim, find, question
 from experiments.record import recording
 
 ALL = pytest.mark.parametrize("name", EXPERIMENTS)
+QUICK = ("tms", "wbic", "stages")  # to run and to compile; the others are run by the slow tests
 
 
-@pytest.fixture(scope="module", params=EXPERIMENTS)
+@pytest.fixture(
+    scope="module",
+    params=[name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in EXPERIMENTS],
+)
 def smoke(request):
     module = find(request.param)
     return module, module.run(**module.PRESETS["smoke"])
