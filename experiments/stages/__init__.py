@@ -13,13 +13,11 @@ import xarray as xr
 from typing_extensions import Doc
 
 from experiments.experiment import at_least
-from experiments.stages.methods import METHODS, SHAPES, TRUTH, Found, X, curves
+from experiments.stages.methods import METHODS, NEAR, SHAPES, TRUTH, Found, X, curves
 from experiments.stages.report import claims
 from slt.phases import align
 
 __all__ = ["PRESETS", "claims", "plot", "run"]
-
-NEAR = 4  # checkpoints: a boundary that is further away is not the planted one
 
 PRESETS = {"smoke": dict(count=1, fits=1), "default": {}, "paper": dict(count=1000, fits=100)}
 
@@ -63,24 +61,25 @@ def plot(results: xr.Dataset) -> Any:
     return draw(results)
 
 
-def _score(found: list[list[Found]], truth: tuple[int, ...]) -> dict[str, float]:
-    """Over curves: shares of the planted and of the found that are within `NEAR`; curves with a boundary where none is.
+def _score(found: list[list[Found]], truth: tuple[tuple[int, int], ...]) -> dict[str, float]:
+    """Over curves: shares of the planted that are found and of the found that are right; curves with any boundary.
 
-    distance: root mean square, in checkpoints, of what is found.  coverage: share of intervals that hold the place.
+    Of jumps and kinks also: distance: root mean square, in checkpoints, of what is right from its place; coverage: share
+    of intervals that hold the place.
     """
     alarms = float(np.mean([len(each) > 0 for each in found]))
     if not truth:
         return {"alarms": alarms}
-    near = [(at, f) for each in found for at in truth for f in each if abs(f.index - at) <= NEAR]
-    hit = sum(any(abs(f.index - at) <= NEAR for f in each) for each in found for at in truth)
-    right = sum(any(abs(f.index - at) <= NEAR for at in truth) for each in found for f in each)
+    right = [(sum(at) / 2, f) for each in found for at in truth for f in each if at[0] <= f.index <= at[1]]
+    hit = sum(any(at[0] <= f.index <= at[1] for f in each) for each in found for at in truth)
     total = sum(map(len, found))
-    known = [f.low <= at <= f.high for at, f in near if f.high >= f.low]
+    exact = truth[0][1] - truth[0][0] <= 2 * NEAR  # a place, and not a plateau
+    known = [f.low <= at <= f.high for at, f in right if f.high >= f.low]
     return {
         "recall": hit / (len(found) * len(truth)),
-        "precision": right / total if total else np.nan,
-        "distance": float(np.sqrt(np.mean([(f.index - at) ** 2 for at, f in near]))) if near else np.nan,
-        "coverage": float(np.mean(known)) if known else np.nan,
+        "precision": len(right) / total if total else np.nan,
+        "distance": float(np.sqrt(np.mean([(f.index - at) ** 2 for at, f in right]))) if right and exact else np.nan,
+        "coverage": float(np.mean(known)) if known and exact else np.nan,
     }
 
 

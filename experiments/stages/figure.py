@@ -30,8 +30,8 @@ def draw(results: xr.Dataset) -> Figure:
 
 def _example(axis: Any, results: xr.Dataset, shape: str) -> None:
     axis.plot(curves(shape, 1, float(results["size"][1]), 0.0)[0], ".-", color="#2f3e46", lw=0.6, ms=3)
-    for at in TRUTH[shape]:
-        axis.axvline(at, color="#c8553d", lw=1, ls="--")
+    for low, high in TRUTH[shape]:
+        axis.axvspan(low, high, color="#c8553d", alpha=0.2, lw=0)
     size = f", {float(results['size'][1]):g} standard errors" if shape != "noise" else " alone"
     axis.set(title=shape + size, xlabel="checkpoint")
 

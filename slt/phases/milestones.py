@@ -48,6 +48,7 @@ def gaussian_process(
     from sklearn.exceptions import ConvergenceWarning  # here: it takes a second to import
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import RBF, ConstantKernel
+    from threadpoolctl import threadpool_limits
 
     curve, stderr = np.asarray(curve, float), np.broadcast_to(np.asarray(stderr, float), np.shape(curve))
     seen = np.isfinite(curve) & np.isfinite(stderr)
@@ -60,7 +61,10 @@ def gaussian_process(
     regressor = GaussianProcessRegressor(kernel, alpha=noise, n_restarts_optimizer=restarts, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a bound is where noise alone belongs
-        fit: Any = regressor.fit(x[:, None], (curve - centre) / scale)
+        with threadpool_limits(
+            1
+        ):  # matrices as small as a curve: more threads take longer, and much longer on a busy machine
+            fit: Any = regressor.fit(x[:, None], (curve - centre) / scale)
     variance, length = np.exp(fit.kernel_.theta)
     return Process(x, fit.alpha_, fit.L_, float(variance), float(length), centre, scale)
 
