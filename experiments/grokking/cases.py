@@ -42,8 +42,9 @@ def transformer(rate: float, p: int = 53) -> Case:
     """One layer without norm on `a b =`, after Nanda et al. 2023 (there p = 113, width 128): 57 thousand weights."""
     normal = jax.nn.initializers.normal(64**-0.5)
     model = Transformer(
-        vocabulary=p + 1, outputs=p, width=64, heads=4, layers=1, context=3, mlp=256, norm=False, E_init=normal
-    )
+        vocabulary=p + 1, outputs=p, width=64, heads=4, layers=1, context=3, mlp=256, norm=False, answer="last",
+        E_init=normal,
+    )  # fmt: skip
     return Case("transformer", p, model, table(p, suffix=(p,)), int(SHARE * p * p), rate)
 
 

@@ -110,6 +110,7 @@ def test_silence_is_a_lead_of_minus_infinity():
     assert str(lead) == "never [never, +500], sounds in 1 of 4"
     assert str(fixed_lead(np.array([np.nan]), np.array([1.0]))) == "no run has a jump"
     assert ahead(np.array([np.inf, 100.0]), np.array([np.inf, 300.0])).value == 100
+    assert ahead(np.array([np.inf]), np.array([300.0])).value == -np.inf
 
 
 def test_the_calibrated_threshold_is_silent_on_every_control():

@@ -116,6 +116,11 @@ def test_vectors_are_embedded_linearly_and_sizes_are_checked():
         Transformer(**SIZES | dict(positions="rotary"))
 
 
+def test_where_the_last_position_answers_its_outputs_are_those_of_the_whole():
+    model, params = made(mlp=16)
+    np.testing.assert_allclose(logits(model.copy(answer="last"), params), logits(model, params)[-1:], atol=1e-5)
+
+
 def test_the_objective_has_a_loss_for_each_sequence():
     model, params = made(mlp=16, layers=1)
     nll = lambda prediction, y: -jnp.mean(jnp.take_along_axis(nn.log_softmax(prediction), y[:, None], 1))

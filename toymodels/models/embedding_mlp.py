@@ -1,7 +1,6 @@
 """The network of modular arithmetic: shared embeddings of a few tokens, one hidden layer, and an answer."""
 
 import flax.linen as nn
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 
@@ -26,18 +25,9 @@ class EmbeddingMLP(nn.Module):
         if x.shape != (self.slots,):
             raise ValueError(f"this model reads one example of {self.slots} tokens, got {x.shape}: vmap over a batch")
         W_E = self.param("W_E", self.E_init, (self.vocabulary, self.width))
-        W_in = self.param("W_in", _slots(self.W_init), (self.slots, self.width, self.hidden))
+        W_in = self.param("W_in", self.W_init, (self.slots, self.width, self.hidden))
         b_in = self.param("b_in", nn.initializers.zeros, (self.hidden,))
         W_out = self.param("W_out", self.W_init, (self.hidden, self.outputs))
         h = nn.relu(b_in + sum((W_E @ W_in[s])[x[s]] for s in range(self.slots)))
         self.sow("intermediates", "hidden", h)
         return h @ W_out
-
-
-def _slots(init: nn.initializers.Initializer) -> nn.initializers.Initializer:
-    """That of the one matrix on the concatenation: its inputs are all slots' together."""
-
-    def begin(key: Array, shape: tuple[int, int, int], dtype: jnp.dtype = jnp.float32) -> Array:
-        return init(key, (shape[0] * shape[1], shape[2]), dtype).reshape(shape)
-
-    return begin

@@ -63,7 +63,8 @@ class Transformer(nn.Module):
 
     N is a LayerNorm before each part and before the unembedding (or none). `mlp` is the number of hidden units (0:
     attention only). `positions`: absolute is added to the stream, shortformer to queries and keys, relative to the
-    keys by distance; none leaves order to the causal mask.
+    keys by distance; none leaves order to the causal mask. Where one position alone is read, `answer="last"` gives its
+    outputs, (1, `outputs`), and leaves out the last MLP of the others.
     """
 
     vocabulary: int
@@ -77,6 +78,7 @@ class Transformer(nn.Module):
     positions: Positions = "absolute"
     norm: bool = True
     causal: bool = True
+    answer: Literal["every", "last"] = "every"
     W_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
     E_init: nn.initializers.Initializer = nn.initializers.normal(0.02)
 
@@ -90,7 +92,7 @@ class Transformer(nn.Module):
         super().__post_init__()
 
     @nn.compact
-    def __call__(self, x: Int[Array, " t"] | Float[Array, "t inputs"]) -> Float[Array, "t outputs"]:
+    def __call__(self, x: Int[Array, " t"] | Float[Array, "t inputs"]) -> Float[Array, "positions outputs"]:
         t = len(x)
         if t > self.context:
             raise ValueError(f"got {t} positions, and context={self.context}: write context={t} or more")
@@ -104,6 +106,8 @@ class Transformer(nn.Module):
             stream, place = stream + place, None
         for l in range(self.layers):
             stream = stream + self._attention(l)(norm(f"norm_{l}")(stream), place)
+            if self.answer == "last" and l == self.layers - 1:
+                stream = stream[-1:]
             if self.mlp:
                 stream = stream + self._mlp(l, norm(f"norm_mlp_{l}")(stream))
         W_U = self.param("W_U", self.W_init, (self.width, self.outputs))
