@@ -200,12 +200,18 @@ def _beside(results: xr.Dataset) -> Claim:
     seen = np.isfinite(value) & (value > 0)
     if seen.sum() < 4:
         return Claim("rank correlation of lambda-hat with loss and D*", "this experiment", "?", "too few models", None)
-    rho = {name: np.corrcoef(rankdata(value[seen]), rankdata(other[seen]))[0, 1] for name, other in readings.items()}
+    rho = {name: _rank_correlation(value[seen], other[seen]) for name, other in readings.items()}
     shown = ", ".join(f"{name} {number:+.2f}" for name, number in rho.items())
     return Claim(
         "rank correlation over the densities of lambda-hat with the loss, D*, and a count of the parameters with a gradient",
         "this experiment", "?", f"{shown}; lambda-hat largest at density {results.density.values[np.nanargmax(value)]:.2g}", None,
     )  # fmt: skip
+
+
+def _rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
+    """Spearman's; NaN where either is constant."""
+    constant = np.ptp(x) == 0 or np.ptp(y) == 0
+    return np.nan if constant else float(np.corrcoef(rankdata(x), rankdata(y))[0, 1])
 
 
 def _within(results: xr.Dataset) -> Claim:
