@@ -143,7 +143,8 @@ def _levels(upper: Axes, lower: Axes, results: xr.Dataset) -> None:
     late = loss[first:][np.isfinite(loss[first:])]
     if late.size:
         lower.set_ylim(late.min() - 0.3 * np.ptp(late) - 1e-3, late.max() + 0.3 * np.ptp(late) + 1e-3)
-    lower.set(xlim=(0, step[-1]), ylabel="loss", xlabel="steps of Adam")
+    lower.set(xlim=(0, step[-1]), ylabel="loss")
+    lower.text(0.995, 0.93, "steps of Adam", transform=lower.transAxes, ha="right", va="top", fontsize=9)
 
 
 PAIRS = (
@@ -162,7 +163,7 @@ def _alignment(axes: Axes, results: xr.Dataset) -> None:
         axes.barh(-y, shuffled.share, color=LOSS if "loss" in (one, other) else LLC, height=0.6, alpha=0.75)
         axes.plot([shuffled.null] * 2, [-y - 0.35, -y + 0.35], color="black", lw=1.6)
         axes.plot([shifted.null] * 2, [-y - 0.35, -y + 0.35], color="black", lw=1.2, ls=":")
-        axes.text(1.02, -y, f"p {shuffled.p_value:.3f} / {shifted.p_value:.3f}", va="center", fontsize=8.5)
+        axes.text(1.02, -y, f"p {shuffled.p_value:.3f}, {shifted.p_value:.3f}", va="center", fontsize=8.5)
     axes.set(xlim=(0, 1), yticks=range(0, -len(PAIRS), -1))
     axes.set_yticklabels([label for *_, label in PAIRS], fontsize=9)
     axes.set_title("share that coincide (line: other runs; dotted: shifted in time)")

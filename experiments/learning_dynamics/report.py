@@ -5,6 +5,7 @@ from collections import Counter
 
 import numpy as np
 import xarray as xr
+from scipy.stats import spearmanr
 
 from experiments import curves
 from experiments.experiment import Claim
@@ -156,9 +157,49 @@ def _llc(results: xr.Dataset) -> list[Claim]:
     return [
         Claim("change of lambda-hat at each transition of the loss, in their order (medians between transitions)", "Chen et al. 2023, for polygons", "the loss falls, lambda-hat rises", f"{'; '.join(said)}; error of one estimate {error:.2f}" if said else "none", all(rises) if rises else None),
         Claim("R^2 of lambda-hat, where w* may be a minimum, with: the loss, its logarithm, sum D_i, 1/2 sum h/(h + gamma/nbeta)", HERE, "-", ", ".join(f"{name} {value:.2f}" for name, value in fits.items()), None),
+        _by_figure(results),
+        _together(results, "loss", "llc", "the loss, the later that of lambda-hat"),
+        _together(results, "loss", "dimensionality", "the loss, the later that of a D_i"),
         *(ask(str(name)) for name in results.setting.values),
         *believed,
     ]  # fmt: skip
+
+
+def together(results: xr.Dataset, one: str, other: str) -> tuple[float, float, int]:
+    """Spearman's correlation over runs of when the last transition of one curve and of another is, its p, and the runs."""
+    last = [(a[-1], b[-1]) for a, b in zip(places(results[f"{one}_jump"]), places(results[f"{other}_jump"]), strict=True) if a and b]  # fmt: skip
+    if len(last) < 4 or np.ptp(last, axis=0).min() == 0:
+        return np.nan, np.nan, len(last)
+    rho, p_value = np.asarray(spearmanr(*np.transpose(last)), float)
+    return float(rho), float(p_value), len(last)
+
+
+def _together(results: xr.Dataset, one: str, other: str, what: str) -> Claim:
+    rho, p_value, count = together(results, one, other)
+    return Claim(
+        f"the later the last transition of {what}: Spearman's correlation over runs",
+        HERE,
+        "positive, p < .05",
+        f"{rho:.2f}, p = {p_value:.4f}, {count} runs",
+        bool(rho > 0 and p_value < 0.05) if np.isfinite(rho) else None,
+    )
+
+
+def _by_figure(results: xr.Dataset) -> Claim:
+    """The zero input is a kink of the loss at b = 0, where the octahedron has its biases: the Hessian sees one side."""
+    value, gaussian = usable(results)[0], hessian_sum(results)
+    said = []
+    for name in ("nothing", "two lines", "octahedron"):
+        here = (results.figure.values == name) & np.isfinite(value) & np.isfinite(gaussian)
+        if here.any():
+            said.append(f"{name} {np.median(value[here]):.2f} ({np.median(gaussian[here]):.2f})")
+    return Claim(
+        "lambda-hat by figure, median (in brackets: 1/2 sum h/(h + gamma/nbeta), the Gaussian at w*)",
+        HERE,
+        "-",
+        ", ".join(said) or "none",
+        None,
+    )
 
 
 def _squares(results: xr.Dataset) -> dict[str, float]:
