@@ -82,7 +82,7 @@ OURS = {
     "chains": (lambda: ours.chains(64, 4, 4000), 0),
     "chains, threefry": (lambda: ours.chains(64, 4, 4000, prng="threefry2x32"), 0),
     "transformer 128, training": (lambda: transformers.training(transformers.LARGE), 40),
-    "transformer 128, 8 chains": (lambda: transformers.chains(transformers.LARGE, 8, 25), 0),
+    "transformer 128, 8 chains": (lambda: transformers.chains(transformers.LARGE, 8, 40), 0),
     "transformer 16, 8 chains": (lambda: transformers.chains(transformers.SMALL, 8, 1000), 0),
 }
 """Our workloads and the length of a timed run."""
@@ -117,7 +117,9 @@ def run(
         if "curve" in parts:
             results.append(_curve(curve, scale, "devinterp1" in here, Path(folder)))
         if "agreement" in parts and here:
-            results.append(_agreement([c for c in wanted if c.workload == "chains"], Path(folder)))
+            results.append(
+                _agreement([c for c in wanted if c.workload == "chains"], "transformer" in here, Path(folder))
+            )
     if "costs" in parts:
         results.append(internals.costs({name: (make(), n) for name, (make, n) in chosen.items()}, scale))
     if "growth" in parts:
@@ -243,7 +245,7 @@ def _curve(points: int, scale: float, peer: bool, folder: Path) -> xr.Dataset:
     return xr.Dataset({name: ((), value, {"units": "s"}) for name, value in seconds.items()})
 
 
-def _agreement(samplers: list[Comparison], folder: Path) -> xr.Dataset:
+def _agreement(samplers: list[Comparison], transformer: bool, folder: Path) -> xr.Dataset:
     """The same loss curve in distribution, from the same initial weights; the same lambda-hat, from the same point."""
     instances, curve = 32, [100, 300, 1000]
     W, density = ours.weights(6, 2, instances), ours.densities(instances)
@@ -271,7 +273,9 @@ def _agreement(samplers: list[Comparison], folder: Path) -> xr.Dataset:
         "llc": ("side", list(value), {"units": "1"}),
         "llc_error": ("side", list(error), {"units": "1"}),
     }
-    return xr.Dataset(variables, {"curve_step": curve, "side": labels})
+    if transformer:
+        variables |= transformers.agreement(folder)
+    return xr.Dataset(variables, {"curve_step": curve, "side": labels, "two": ["ours", "devinterp 1.3.2"]})
 
 
 def _losses(params: Any, density: np.ndarray, n: int = 2**14) -> np.ndarray:

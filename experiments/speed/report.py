@@ -110,7 +110,19 @@ def _agreement(results: xr.Dataset) -> list[Claim]:
         measured = f"{v:.2f} +- {e:.2f}, ours {value[0]:.2f} +- {error[0]:.2f}"
         found.append(Claim(f"lambda-hat of {label}, 500 draws without warm-up", "the same point, data and settings",
                            f"within {AGREE:g} standard errors", measured, bool(abs(apart) < AGREE)))  # fmt: skip
-    return found
+    return found + (_same_transformer(results) if "transformer_llc" in results else [])
+
+
+def _same_transformer(results: xr.Dataset) -> list[Claim]:
+    (ours, theirs), value, error = (results[f"transformer_{name}"].values for name in ("loss", "llc", "llc_error"))
+    apart = (value[1] - value[0]) / np.hypot(*error)
+    return [
+        Claim("loss of a transformer in PyTorch, the same weights and tokens", "nats a token", f"{ours:.6f}",
+              f"{theirs:.6f}", bool(abs(theirs / ours - 1) < 1e-5)),
+        Claim("lambda-hat of devinterp 1.3.2 around a transformer, 200 draws without warm-up", "the same weights, tokens and settings",
+              f"within {AGREE:g} standard errors",
+              f"{value[1]:.2f} +- {error[1]:.2f}, ours {value[0]:.2f} +- {error[0]:.2f}", bool(abs(apart) < AGREE)),
+    ]  # fmt: skip
 
 
 def _growth(results: xr.Dataset) -> list[Claim]:

@@ -22,6 +22,7 @@ import optax
 
 from experiments import devices
 from experiments.speed.ours import Workload
+from experiments.speed.peer import Peer
 from experiments.sweep import examples
 from slt.llc import LLC, estimate_llc
 from slt.samplers.sgld import sgld
@@ -30,7 +31,7 @@ from toymodels.prng import lowbias32
 from toymodels.task import Batch, Task, finite, objective
 from toymodels.train import TrainState, Trajectory, advance, start
 
-SEQUENCES, NBETA, GAMMA, STEP_SIZE = 256, 100.0, 100.0, 1e-6
+SEQUENCES, NBETA, GAMMA, STEP_SIZE = 256, 100.0, 100.0, 1e-5
 
 
 class Size(NamedTuple):
@@ -118,3 +119,18 @@ def chains(size: Size, number: int, draws: int, each: int = 1, block: int = 1) -
     program = devices.spread(point, seeds, *shared, block=block)
     run = lambda first: program.apply(seeds + first * len(seeds), *shared)
     return Workload(run, lambda _: number * draws, block, point, seeds, shared, size.products())
+
+
+def agreement(folder: Path) -> dict[str, Any]:
+    """The loss of the same weights on the same tokens, and lambda-hat there after 200 draws: ours, and the peer's."""
+    peer, asked = Peer("transformer", 1), dict(do="chains", size=SMALL._asdict(), chains=8, draws=200)
+    answer = peer.ask(**request(asked, 1.0, 7, folder))
+    peer.close()
+    mine = chains(SMALL, 8, 200).run(0)
+    values = np.stack([np.asarray(mine.value), answer["llc_per_chain"]])
+    error = values.std(1, ddof=1) / np.sqrt(values.shape[1])
+    return {
+        "transformer_loss": ("two", [mine.loss_at_centre[0], answer["initial_loss"]], {"units": "nats a token"}),
+        "transformer_llc": ("two", values.mean(1), {"units": "1"}),
+        "transformer_llc_error": ("two", error, {"units": "1"}),
+    }

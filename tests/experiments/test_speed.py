@@ -132,6 +132,9 @@ def made_up(factor: float, shift: float, exponent: float) -> xr.Dataset:
         "loss_theirs": (("curve_step", "instance"), np.exp(0.01 * noise.normal(size=(2, 9)) + 0.02 * shift)),
         "llc": ("side", [8.0, 8.0 + 0.1 * shift]),
         "llc_error": ("side", [0.07, 0.07]),
+        "transformer_loss": ("two", [4.0, 4.0 + 1e-3 * shift]),
+        "transformer_llc": ("two", [8.0, 8.0 + 0.1 * shift]),
+        "transformer_llc_error": ("two", [0.07, 0.07]),
         "growth": (("axis", "multiple"), np.array([[1.0, 2.0**exponent]])),
         "exponent": ("axis", [exponent]),
         "compilations": ("waves", [1, round(exponent)]),
@@ -152,7 +155,7 @@ def made_up(factor: float, shift: float, exponent: float) -> xr.Dataset:
 @pytest.mark.parametrize(("good", "results"), [(True, made_up(120, 0, 0.99)), (False, made_up(20, 9, 1.6))])
 def test_what_does_not_hold_is_said_not_to(good, results):
     found = [claim for claim in claims(results) if claim.holds is not None]
-    assert len(found) == 10
+    assert len(found) == 12
     assert any("the peak itself would be 50.0 times" in claim.measured for claim in claims(results))
     assert all(claim.holds is good for claim in found), [claim for claim in found if claim.holds is not good]
     assert isinstance(speed.plot(results), Figure)
