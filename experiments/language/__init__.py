@@ -32,7 +32,7 @@ WEIGHT_DECAY = 0.05
 BLOCK = 1  # models at a time on a device: the products of one fill a core
 
 PRESETS = {
-    "smoke": dict(words=0, width=8, heads=2, context=16, steps=80, checkpoints=7, windows=16, sequences=32, warmup=2, draws=8, batch_size=8, chain_batch=4),
+    "smoke": dict(words=0, width=8, heads=2, context=16, steps=80, checkpoints=12, windows=16, sequences=32, warmup=2, draws=8, batch_size=8, chain_batch=4),
     "default": {},
     "paper": dict(seeds=5, words=4000, width=256, heads=8, context=1024, steps=50000, checkpoints=100, learning_rate=1e-3, batch_size=100, windows=512, sequences=4096, chains=20, draws=200, warmup=100, chain_batch=100),
 }  # fmt: skip
@@ -65,7 +65,7 @@ def run(
 ) -> xr.Dataset:
     """Train, measure what the model has learned at every checkpoint, estimate lambda-hat under four settings."""
     at_least(1, seeds=seeds, heads=heads, chains=chains, batch_size=batch_size, windows=windows)
-    at_least(7, checkpoints=checkpoints)
+    at_least(12, checkpoints=checkpoints)
     at_least(8, draws=draws, context=context, sequences=sequences)
     at_least(0, words=words, warmup=warmup)
     at_least(4 * checkpoints, steps=steps)

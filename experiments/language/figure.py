@@ -54,7 +54,7 @@ def _loss(axis: Axes, results: xr.Dataset) -> None:
         _level(axis, results[f"{name}_loss"], f"{name}s alone" if name != "uniform" else "ln V", ls=style)
     _shade(axis, results, "loss")
     axis.set(title="held-out loss, and its boundaries")
-    axis.legend(fontsize=8)
+    axis.legend(fontsize=8, loc="upper right")
 
 
 def _bigrams(axis: Axes, results: xr.Dataset) -> None:
@@ -95,12 +95,11 @@ def _curve(axis: Axes, results: xr.Dataset, name: str) -> None:
     for run, colour in zip(range(here.sizes["run"]), np.resize(COLOURS, here.sizes["run"]), strict=True):
         value, stderr = here.value.values[run], here.stderr.values[run]
         axis.errorbar(_x(results), value, 2 * stderr, fmt=".-", color=colour, lw=1, ms=4, elinewidth=0.8)
-        flagged = np.array(["negative" in str(text) for text in here.findings.values[run]])
+        flagged = np.array(["negative" in str(text) or "diverged" in str(text) for text in here.findings.values[run]])
         axis.plot(_x(results)[flagged], value[flagged], "o", mfc="none", color="red", ms=7)
     axis.axhline(0, color="black", lw=0.6)
-    axis.set_yscale("symlog", linthresh=max(10.0, float(np.nan_to_num(here.stderr.max(), nan=10))))
     _shade(axis, results, name)
-    axis.set(title=f"{name}: nbeta {float(here.nbeta):.3g}, gamma {float(here.gamma):.3g}")
+    axis.set(title=f"{name}: nbeta {float(here.nbeta):.3g}, gamma {float(here.gamma):g}")
 
 
 def _shade(axis: Axes, results: xr.Dataset, name: str) -> None:

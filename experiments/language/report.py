@@ -3,14 +3,15 @@
 import numpy as np
 import xarray as xr
 
-from experiments.curves import believed, disguise, places, transitions
+from experiments.curves import believed, disguise
 from experiments.experiment import Claim
-from slt.phases import ChangePoint, align_shifted
+from slt.phases import SlopeChange, align_shifted, inflated, slope_changes
 
 PUBLISHED = "Hoogland et al. 2024, published files"
 OURS = "this experiment"
 TOLERANCE = 1  # checkpoints between two boundaries that count as one
 INDUCTION = 3.0  # times the score of even attention, from which on a head is said to match prefixes
+PLACED, RISEN = 0.02, 1.5  # from which on positions are used, and a head attends to the previous token
 PAIRS = {"loose": "loose, hotter", "localised": "localised, hotter"}
 
 
@@ -26,6 +27,7 @@ def claims(results: xr.Dataset) -> list[Claim]:
         _outside(results),
         _negative(results),
         *[_boundaries(results, name) for name in ("loss", *names)],
+        *_seen(results),
         *[_nbeta(results, *pair) for pair in PAIRS.items()],
         *[_alignment(results, name) for name in PAIRS],
         *[_stages(results, name) for name in PAIRS],
@@ -33,12 +35,28 @@ def claims(results: xr.Dataset) -> list[Claim]:
     ]
 
 
-def boundaries(results: xr.Dataset, name: str) -> list[list[ChangePoint]]:
-    """The changes of level of each run's curve, with intervals: of a setting, of the loss, or of a score."""
-    if name == "loss":
-        return transitions(results.loss.values, results.loss_error.values)
-    here = results.sel(setting=name)
-    return transitions(here.value.values, here.stderr.values)
+def boundaries(results: xr.Dataset, name: str) -> list[list[SlopeChange]]:
+    """Where each run's curve changes its slope in log(step + 1), with intervals: that of a setting, or of the loss.
+
+    Slopes and not levels: these curves rise and fall gradually, and a fit by levels makes stairs of them.
+    """
+    here = results.sel(setting=name) if name != "loss" else results
+    curve, error = (here.loss, here.loss_error) if name == "loss" else (here.value, here.stderr)
+    x = np.log(results.step.values + 1.0)
+    return [slope_changes(x, y, inflated(y, e)) for y, e in zip(curve.values, error.values, strict=True)]
+
+
+def markers(results: xr.Dataset) -> dict[str, np.ndarray]:
+    """For each run the checkpoint at which a stage shows in what the model does; the number of checkpoints if it never does."""
+    first = lambda here: np.where(here.any(axis=1), here.argmax(axis=1), here.shape[1])
+    previous = results.previous.isel(layer=0).max("head").values
+    return {
+        "LM1 ends, the bigram score is least": bigram_minimum(results),
+        f"LM2, positions are worth {PLACED} nats": first((results.unplaced - results.loss).values > PLACED),
+        f"LM3, a previous-token head has {RISEN} times even attention": first(
+            previous > RISEN * float(results.even_previous)
+        ),
+    }
 
 
 def bigram_minimum(results: xr.Dataset) -> np.ndarray:
@@ -183,25 +201,46 @@ def _negative(results: xr.Dataset) -> Claim:
     )
 
 
-def describe(results: xr.Dataset, found: list[ChangePoint]) -> str:
-    """Each boundary as step [first, last step of its interval] and its jump."""
+def describe(results: xr.Dataset, found: list[SlopeChange]) -> str:
+    """Each boundary as step [first, last step of its interval] and the slopes before and after it."""
     step = results.step.values
-    text = [f"{step[c.index]} [{step[c.low]}, {step[c.high]}] {c.jump:+.3g}" for c in found]
+    text = [f"{step[c.index]} [{step[c.low]}, {step[c.high]}] {c.before:.3g} -> {c.after:.3g}" for c in found]
     return ", ".join(text) or "none"
 
 
 def _boundaries(results: xr.Dataset, name: str) -> Claim:
     found = boundaries(results, name)
     return Claim(
-        f"boundaries of {name}: step [95 % interval] jump, by run",
-        "change points of level",
+        f"boundaries of {name}: step [95 % interval] slope before -> after, by run",
+        "changes of slope in log(step + 1)",
         "-",
         " | ".join(describe(results, run) for run in found),
         None,
     )
 
 
-def _inside(found: list[list[ChangePoint]], other: list[list[ChangePoint]]) -> tuple[int, int]:
+def _seen(results: xr.Dataset) -> list[Claim]:
+    """Which curves have a boundary where a stage shows in what the model does."""
+    names, step = ["loss", *(str(name) for name in results.setting.values)], results.step.values
+    found = {name: boundaries(results, name) for name in names}
+    near = lambda run, at: any(c.low - TOLERANCE <= at <= c.high + TOLERANCE for c in run)
+    when = lambda at: ", ".join(str(int(step[t])) if t < len(step) else "never" for t in at)
+    seen = lambda at: "; ".join(
+        f"{name} {sum(near(run, t) for run, t in zip(found[name], at, strict=True))}" for name in names
+    )
+    return [
+        Claim(
+            f"runs with a boundary, within {TOLERANCE} checkpoint, where a stage shows: {what}",
+            OURS,
+            "-",
+            f"steps {when(at)}: {seen(at)}; of {len(at)}",
+            None,
+        )
+        for what, at in markers(results).items()
+    ]
+
+
+def _inside(found: list[list[SlopeChange]], other: list[list[SlopeChange]]) -> tuple[int, int]:
     """How many boundaries have one of the other curve whose interval meets theirs, and how many there are."""
     meets = lambda a, b: a.low <= b.high and b.low <= a.high
     hits = [any(meets(c, d) for d in theirs) for ours, theirs in zip(found, other, strict=True) for c in ours]
@@ -227,7 +266,7 @@ def _nbeta(results: xr.Dataset, name: str, hotter: str) -> Claim:
 
 
 def _alignment(results: xr.Dataset, name: str) -> Claim:
-    one, other = places(boundaries(results, name)), places(boundaries(results, "loss"))
+    one, other = ([[c.index for c in run] for run in boundaries(results, curve)] for curve in (name, "loss"))
     found = align_shifted(one, other, length=results.sizes["time"], tolerance=TOLERANCE)
     return Claim(
         f"{name}: share of its boundaries that are the loss's, within {TOLERANCE} checkpoint, against shifts in log time",
