@@ -28,7 +28,7 @@ EARLY = 50, 100, 150  # checkpoints around memorisation
 BLOCK = 2  # estimates at a time on a device: their chains fit a core's cache
 
 PRESETS = {
-    "smoke": dict(seeds=2, controls=1, transformers=1, steps=90, every=10, chains=2, warmup=2, draws=8),
+    "smoke": dict(seeds=2, controls=1, transformers=0, steps=90, every=10, chains=2, warmup=2, draws=8),
     "default": {},
     "paper": dict(seeds=20, controls=20, transformers=8, transformer_controls=4, every=100, steps=10000, chains=4, warmup=200, draws=1000),
 }  # fmt: skip
@@ -64,7 +64,7 @@ def run(
         f"nbeta = {colder * nbeta:g}": Setting(colder * nbeta, colder * nbeta, step_size / colder),
     }
     checkpoints = union(linear(steps, every), np.array([t for t in EARLY if t < steps]))
-    length = dict(chains=chains, warmup=warmup, draws=draws, batch_size=batch_size)
+    length: dict[str, Any] = dict(chains=chains, warmup=warmup, draws=draws, batch_size=batch_size)
     parts = [_case(mlp(learning_rate), (seeds, controls), checkpoints, settings, length)]
     if transformers + transformer_controls:
         counts = (transformers, transformer_controls)
@@ -83,7 +83,7 @@ def plot(results: xr.Dataset) -> Any:
 
 
 def _case(
-    case: Case, counts: tuple[int, int], checkpoints: np.ndarray, settings: dict[str, Setting], length: dict[str, int]
+    case: Case, counts: tuple[int, int], checkpoints: np.ndarray, settings: dict[str, Setting], length: dict[str, Any]
 ) -> xr.Dataset:
     """The runs of one network with everything known of their checkpoints."""
     points = runs(*counts)

@@ -139,4 +139,4 @@ def measured(case: Case, points: dict[str, np.ndarray], params: Params) -> dict[
 
     each = {"params": params, "last": jax.tree.map(lambda leaf: leaf[:, -1], params)} | points
     found = sweep.run(point, each, name=f"measures-{case.name}", block=1)
-    return {name: np.reshape(found[name].values, (count, time)) for name in found.data_vars}
+    return {str(name): np.reshape(found[name].values, (count, time)) for name in found.data_vars}

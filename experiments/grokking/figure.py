@@ -36,13 +36,12 @@ def draw(results: xr.Dataset) -> Figure:
         figure = plt.figure(figsize=(12.5, 12), layout="constrained")
         rows = figure.add_gridspec(4, 2 * len(shown), height_ratios=[1, 1.15, 0.8, 1.9])
         for column, run in enumerate(shown):
-            above = None
             for row, part in enumerate((_losses, _coefficients, _structure)):
-                axes = figure.add_subplot(rows[row, 2 * column : 2 * column + 2], sharex=above)
-                above = above or axes
+                axes = figure.add_subplot(rows[row, 2 * column : 2 * column + 2])
                 _time(axes, results, run)
                 part(axes, results, run, column == 0)
-            above.set_title(_name(results, run))
+                if row == 0:
+                    axes.set_title(_name(results, run))
         _leads(figure.add_subplot(rows[3, : len(shown)]), results)
         _fall(figure.add_subplot(rows[3, len(shown) :]), results)
         figure.suptitle("Grokking: what falls, and what announces it", fontweight="bold", fontsize=11)
@@ -62,7 +61,7 @@ def _chosen(results: xr.Dataset) -> list[int]:
 
 
 def _name(results: xr.Dataset, run: int) -> str:
-    titles = dict(zip(KINDS, ("", ", no weight decay", ", a third of the data"), strict=True))
+    titles: dict[str, str] = dict(zip(KINDS, ("", ", no weight decay", ", a third of the data"), strict=True))
     return f"{results.model.values[run]}{titles[str(results.kind.values[run])]} (seed {int(results.seed[run])})"
 
 

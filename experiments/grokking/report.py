@@ -68,7 +68,7 @@ def false_alarms(results: xr.Dataset, name: str) -> str:
     count = lambda control: (
         f"{int((reach(ratio[kind == control]) < threshold(name)).sum())} of {int((kind == control).sum())}"
     )
-    return ", ".join(f"{control} {count(control)}" for control in CONTROLS)
+    return ", ".join(f"{control} {count(control)}" for control in CONTROLS if (kind == control).any()) or "no controls"
 
 
 def _middle(values: np.ndarray, form: str = ".3g") -> str:
@@ -195,14 +195,15 @@ def leads_claims(part: xr.Dataset, model: str) -> list[Claim]:
     grok = of_kind(part, KINDS[0])
     jump, half, step = jumps(grok), halves(grok), part.step.values
     table, second = leads(part), leads(part, half)
+    there = [c for c in CONTROLS if (part.kind.values == c).any()]
+    silent = lambda row: "".join(f"; silent on {c}: {row[c]}" for c in there)
     found = [
         Claim(
             f"{model}: steps by which {name} announces the jump (threshold {threshold(name):g} of its own extreme)",
             ASKED,
             "-",
-            f"{row['fixed']}; false alarms: {false_alarms(part, name)}; silent on them: "
-            + "; ".join(f"{c} {row[c]}" for c in CONTROLS)
-            + f"; before half the answers are right {second[name]['fixed']}",
+            f"{row['fixed']}; false alarms: {false_alarms(part, name)}{silent(row)}; "
+            f"before half of the answers are right: {second[name]['fixed']}",
             None,
         )
         for name, row in table.items()
@@ -211,7 +212,7 @@ def leads_claims(part: xr.Dataset, model: str) -> list[Claim]:
     sound = lambda name: sounded(each[name][kind == KINDS[0]][seen], step, threshold(name))
     for name in (n for n in table if n.startswith("lambda-hat")):
         over_test, over_train = ahead(sound(name), sound("test loss")), ahead(sound(name), sound("train loss"))
-        useful = [table[name][c] for c in CONTROLS]
+        useful = [table[name][c] for c in there]
         found.append(
             Claim(
                 f"{model}: {name} sounds before the test loss does, and is silent on runs that never grok",
