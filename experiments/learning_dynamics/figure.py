@@ -144,7 +144,7 @@ def _levels(upper: Axes, lower: Axes, results: xr.Dataset) -> None:
     if late.size:
         lower.set_ylim(late.min() - 0.3 * np.ptp(late) - 1e-3, late.max() + 0.3 * np.ptp(late) + 1e-3)
     lower.set(xlim=(0, step[-1]), ylabel="loss")
-    lower.text(0.995, 0.93, "steps of Adam", transform=lower.transAxes, ha="right", va="top", fontsize=9)
+    lower.text(0.5, 0.93, "steps of Adam", transform=lower.transAxes, ha="center", va="top", fontsize=9)
 
 
 PAIRS = (

@@ -54,7 +54,7 @@ def _figures(results: xr.Dataset) -> list[Claim]:
     seen = [[name for _, name in figures_of(results, run)] for run in runs]
     octahedra, lines = int(np.sum(last == "octahedron")), sum("two lines" in names for names in seen)
     across = [_across(results.W.values[run, -1]) for run in runs if last[run] == "octahedron"]
-    counts = Counter(name for names in seen for name in set(names)).most_common()
+    counts = Counter(name for names in seen for name in sorted(set(names))).most_common()
     merged = D[results.figure.values == "two lines"]
     reached = [np.nanmin(np.abs(np.log(results.loss.values / level)), axis=1) for level in results.figure_loss.values]
     near = [f"{name} {float(level):.4f}: {np.sum(at < NEAR)}" for name, level, at in zip(results.known.values, results.figure_loss.values, reached, strict=True)]  # fmt: skip
