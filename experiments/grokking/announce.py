@@ -24,7 +24,7 @@ from slt.phases import inflated, slope_changes
 
 MEMORISED, GROKKED = 0.99, 0.9  # accuracies
 RESAMPLES = 2000
-SMALL = 0.1  # lambda-hat is drawn and cut into stages as asinh(lambda-hat / SMALL): logarithmic, and linear through 0
+SMALL = 1e-3  # lambda-hat is drawn and cut into stages as asinh(lambda-hat / SMALL): logarithmic, and linear through 0
 
 
 class Announcer(NamedTuple):
@@ -170,6 +170,11 @@ def _lead(leads: Float[np.ndarray, "resamples runs"]) -> Lead:
     middle = np.median(np.take_along_axis(leads, index, axis=1), axis=1)
     low, high = np.quantile(middle, [0.025, 0.975], method="inverted_cdf")
     return Lead(float(np.median(leads[0])), float(low), float(high), int(np.isfinite(leads[0]).sum()), count)
+
+
+def calibrated(ratio: np.ndarray, controls: np.ndarray, step: np.ndarray) -> Float[np.ndarray, " run"]:
+    """When the detector of each run sounds at the largest threshold that is silent on `controls`."""
+    return sounded(ratio, step, reach(controls).min())
 
 
 def ahead(one: np.ndarray, other: np.ndarray) -> Lead:

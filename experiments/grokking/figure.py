@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from experiments.grokking.announce import SMALL, Lead, jumps, memorised, negative, sounded, threshold
 from experiments.grokking.announce import ratios as all_ratios
@@ -34,7 +35,7 @@ def draw(results: xr.Dataset) -> Figure:
     with plt.rc_context(STYLE):
         shown = _chosen(results)
         figure = plt.figure(figsize=(12.5, 12), layout="constrained")
-        rows = figure.add_gridspec(4, 2 * len(shown), height_ratios=[1, 1.15, 0.8, 1.9])
+        rows = figure.add_gridspec(4, 2 * len(shown), hspace=0.03, height_ratios=[1, 1.15, 0.8, 1.9])
         for column, run in enumerate(shown):
             for row, part in enumerate((_losses, _coefficients, _structure)):
                 axes = figure.add_subplot(rows[row, 2 * column : 2 * column + 2])
@@ -106,13 +107,14 @@ def _coefficients(axes: Axes, results: xr.Dataset, run: int, label: bool) -> Non
             at: Any = axes.get_xaxis_transform()
             axes.plot([step[low], step[high]], [height] * 2, color=color, lw=2.5, transform=at, alpha=0.6)
             axes.plot(step[t], height, "|", ms=8, color=color, transform=at)
-    axes.set_yscale("symlog", linthresh=SMALL, linscale=0.6)
+    axes.set_yscale("symlog", linthresh=SMALL, linscale=0.5)
     axes.axhline(0, color=GREY, lw=0.6)
     bottom, top = axes.get_ylim()
-    axes.set_ylim(min(bottom, -SMALL / 2), max(top, 1) * 6)
+    axes.set_ylim(min(bottom, -SMALL / 2), max(top, 1) * 60)
+    axes.set_yticks([-10, -0.1, 0, 0.1, 10] if bottom < -0.1 else [0, 1e-3, 0.1, 10])
     if label:
         axes.set_ylabel("$\\hat\\lambda$")
-        axes.legend(loc="upper right", bbox_to_anchor=(1, 0.9))
+        axes.legend(loc="upper right", bbox_to_anchor=(1, 0.88))
 
 
 def _structure(axes: Axes, results: xr.Dataset, run: int, label: bool) -> None:
@@ -146,28 +148,30 @@ def _leads(axes: Axes, results: xr.Dataset) -> None:
     axes.set_xlim(far * 1.05, -far * 0.95)
     axes.set_yticks(range(len(table)), [f"{name} ({threshold(name):g})" for name in table])
     axes.invert_yaxis()
-    axes.set_title("Lead over the jump, MLP: median over seeds, 95 % (left edge: never sounds)")
+    axes.set_title("Lead over the jump (MLP, median over seeds, 95 %; left edge: never)")
     axes.set_xlabel("steps before the jump of the test loss")
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="upper left", bbox_to_anchor=(0, -0.1), ncols=3)
 
 
 def _fall(axes: Axes, results: xr.Dataset) -> None:
-    """Thresholds from 1 down: in how many runs of each kind lambda-hat and the restricted loss sound at all."""
+    """Thresholds from 1 down: in which share of the runs of each kind an announcer sounds at all."""
     part = results.isel(run=results.model.values == "mlp")
     below, each = np.geomspace(1, 1e-7, 60), all_ratios(part)
     warm = next(name for name in each if name.startswith("lambda-hat"))
-    styles = dict(zip(KINDS, ("-", "--", ":"), strict=True))
-    for name, color in ((warm, WARM), ("train loss", TRAIN), ("restricted loss", RESTRICTED), ("test loss", TEST)):
-        for kind in KINDS:
+    colors = {warm: WARM, "train loss": TRAIN, "restricted loss": RESTRICTED, "test loss": TEST}
+    for name, color in colors.items():
+        for kind, style in zip(KINDS, ("-", "--", ":"), strict=True):
             ratio = each[name][part.kind.values == kind]
             if len(ratio):
                 share = [np.mean(np.isfinite(sounded(ratio, part.step.values, b))) for b in below]
-                axes.plot(below, share, styles[kind], color=color, lw=1.6, label=f"{name}, {kind}")
+                axes.plot(below, share, style, color=color, lw=1.6)
+    handles = [Line2D([], [], color=color, label=name) for name, color in colors.items()]
+    handles += [Line2D([], [], color="k", ls=style, label=kind) for kind, style in zip(KINDS, ("-", "--", ":"), strict=True)]  # fmt: skip
     axes.set_xscale("log")
     axes.invert_xaxis()
-    axes.set_ylim(-0.02, 1.35)
+    axes.set_ylim(-0.03, 1.03)
     axes.set_yticks([0, 0.5, 1])
-    axes.set_title("Share of the runs in which an announcer sounds, by its threshold")
+    axes.set_title("Share of runs that an announcer sounds in, by its threshold")
     axes.set_xlabel("threshold, of the largest value since memorisation")
-    axes.legend(loc="upper center", ncols=2, fontsize=7)
+    axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, -0.1), ncols=3)

@@ -8,6 +8,7 @@ from experiments.experiment import Claim
 from experiments.grokking.announce import (
     Lead,
     ahead,
+    calibrated,
     calibrated_lead,
     fixed_lead,
     halves,
@@ -210,21 +211,20 @@ def leads_claims(part: xr.Dataset, model: str) -> list[Claim]:
     ]
     seen, each, kind = np.isfinite(jump), ratios(part), part.kind.values
     sound = lambda name: sounded(each[name][kind == KINDS[0]][seen], step, threshold(name))
+    quiet = lambda name, c: calibrated(each[name][kind == KINDS[0]][seen], each[name][kind == c], step)
     for name in (n for n in table if n.startswith("lambda-hat")):
-        over_test, over_train = ahead(sound(name), sound("test loss")), ahead(sound(name), sound("train loss"))
-        useful = [table[name][c] for c in there]
+        over = {other: ahead(sound(name), sound(other)) for other in ("test loss", "train loss")}
+        beside = {c: ahead(quiet(name, c), quiet("test loss", c)) for c in there}
         found.append(
             Claim(
-                f"{model}: {name} sounds before the test loss does, and is silent on runs that never grok",
+                f"{model}: {name} sounds before the test loss does, also where both are silent on runs that never grok",
                 "asked: does the coefficient announce the jump?",
-                "before, and silent",
-                f"before the test loss by {over_test}; before the train loss by {over_train}; "
-                f"false alarms {false_alarms(part, name)}",
-                bool(over_test.low > 0 and all(lead.low > 0 for lead in useful))
-                if all(l.runs for l in useful)
-                else None,
+                "before",
+                f"before the test loss by {over['test loss']}; before the train loss by {over['train loss']}; false alarms: "
+                f"{false_alarms(part, name)}" + "".join(f"; both silent on {c}, by {lead}" for c, lead in beside.items()),
+                bool(min(lead.low for lead in (over["test loss"], *beside.values())) > 0) if there and seen.any() else None,
             )
-        )
+        )  # fmt: skip
     return found
 
 

@@ -123,6 +123,7 @@ def test_the_calibrated_threshold_is_silent_on_every_control():
     assert both.value == 200  # only .01 is below what the second control reaches
     assert (both.low, both.high) == (200, 700)  # a quarter of the resamples have the first control alone
     assert calibrated_lead(jump, grok, control(1e-3), STEP).value == -np.inf
+    assert announce.calibrated(grok, control(0.05), STEP).tolist() == [1600] * 3
     assert calibrated_lead(jump, grok, np.ones((0, TIME)), STEP).runs == 0
 
 
@@ -133,7 +134,7 @@ def test_boundaries_are_changes_of_slope_and_negative_values_are_part_of_the_cur
     line = np.interp(time, [time[0], np.log(1050.0), time[-1]], [6, 5, -2])
     value = announce.SMALL * np.sinh(line + 0.02 * rng.normal(size=len(step)))[None, None]
     dims = ("setting", "run", "time")
-    here = xr.Dataset({"value": (dims, value), "stderr": (dims, 0.02 * np.sqrt(value**2 + 0.01))}, {"step": ("time", step)})  # fmt: skip
+    here = xr.Dataset({"value": (dims, value), "stderr": (dims, 0.02 * np.sqrt(value**2 + announce.SMALL**2))}, {"step": ("time", step)})  # fmt: skip
     found = boundaries(here)
     at = np.flatnonzero(np.isfinite(found.boundary_low.values[0, 0]))
     assert len(at) == 1
