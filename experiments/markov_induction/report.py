@@ -40,10 +40,11 @@ def at_estimates(results: xr.Dataset, name: str, symbols: int) -> np.ndarray:
 
 
 def crossing(results: xr.Dataset, symbols: int) -> list[int | None]:
-    """Of each run the first reading, of all of them, at which the model is nearer to the bigram than to the unigram."""
+    """Of each run the reading from which on the model is nearer to the bigram than to the unigram for good."""
     here = results.sel(symbols=symbols)
-    nearer = here.kl_bigram.values < here.kl_unigram.values
-    return [int(np.argmax(row)) if row.any() else None for row in nearer]
+    away = ~(here.kl_bigram.values < here.kl_unigram.values)  # NaN is away
+    since = [int(np.flatnonzero(row)[-1]) + 1 if row.any() else 0 for row in away]
+    return [at if at < away.shape[1] else None for at in since]
 
 
 class Phases(NamedTuple):
@@ -163,8 +164,8 @@ def _settings(results: xr.Dataset) -> list[Claim]:
         levels = ", ".join(f"{name} {values.mean():.1f}" if len(values) else f"{name} -" for name, values in found._asdict().items())  # fmt: skip
         made.append(Claim(f"{setting} (nbeta {float(part.nbeta.sel(setting=setting)):g}): lambda-hat before, at, after, of the {len(found.at)} runs that have all", OURS, "-", levels, None))  # fmt: skip
     loose = part.sel(setting="loose")
-    chance = float(np.median(at_estimates(results, "kl_true", 2) - at_estimates(results, "loss", 2)))
-    unigram = float(results.sel(symbols=2).true_unigram[0, 0]) - chance
+    rate = float(np.median(at_estimates(results, "loss", 2) - at_estimates(results, "kl_true", 2)))
+    unigram = rate + float(results.sel(symbols=2).true_unigram[0, 0])
     rise, room = (loose.mean_loss - loose.loss_at_centre).values[:, -1], unigram - loose.loss_at_centre.values[:, -1]
     ratios = f"{float(loose.saturation[:, -1].median()):.2f} towards log 2, {np.median(rise / room):.2f} towards the unigram's {unigram:.3f}"  # fmt: skip
     spread = f"E[L] {loose.mean_loss.values.min():.3f} to {loose.mean_loss.values.max():.3f}, L(w*) {loose.loss_at_centre.values.min():.3f} to {loose.loss_at_centre.values.max():.3f}"  # fmt: skip

@@ -83,7 +83,7 @@ def readings(key: Key[Array, ""], case: Case, params: PyTree, n: int) -> dict[st
 
     def one(P: Array, tokens: Array) -> dict[str, Array]:
         x, y = tokens[:-1], tokens[1:]
-        logits = case.model.apply({"params": params}, x)
+        logits: Any = case.model.apply({"params": params}, x)
         log_q = jax.nn.log_softmax(logits)
         first, second = (A[0] for A in patterns(case.model, params, x))
         found = {"loss": cross_entropy(logits, y), "previous": previous_token_score(first)}

@@ -27,9 +27,8 @@ def matrices():
 def tokens():
     """Sequences of one chain that starts far from uniform."""
     P = jnp.array([[0.9, 0.05, 0.05], [0.2, 0.5, 0.3], [0.1, 0.6, 0.3]])
-    return np.asarray(P), np.asarray(
-        fast(lambda: markov.sequences(jax.random.key(1), jnp.broadcast_to(P, (N, 3, 3)), 6))()
-    )
+    many = jnp.broadcast_to(P, (N, 3, 3))
+    return np.asarray(P), np.asarray(fast(lambda P: markov.sequences(jax.random.key(1), P, 6))(many))
 
 
 @pytest.fixture(scope="module")
