@@ -4,11 +4,12 @@ What was tried, in milliseconds of processor time a step at width 128, 4 heads, 
 on cores that multiply at 100 G operations a second (the products alone, 4.2 G, would take 42 on them):
 
 - one device whose operations are spread over the threads of two cores 77 to 85; two devices, half of the examples each,
-  64 to 75. The compiler adds up all gradients in one `all-reduce`.
+  71 to 75 (64 in the operations). The compiler adds up all gradients in one `all-reduce`.
 - one product for queries, keys and values 81 (joined head by head) and 100 (joined flat); a loop over heads 111; queries
   as (h, t, k) or (h, k, t), keys and values too, six ways: 76 to 82. All copy before products of heads: 10 ms in all.
 - examples last, as `objective` has them, 32.1 a half; examples first 33.3. Queries scaled instead of scores 34.8, the
   gradient of softmax by its formula 33.5, the unembedding the other way round 33.2, the variance in two passes 37.7.
+- chains at width 16, each by itself 2.7, four to a device 2.9, four in one `estimate_llc` 2.9.
 - eight examples at a time, so that everything stays in a second-level cache: a tenth less, and not worth a loop.
 """
 
@@ -104,21 +105,19 @@ def training(size: Size) -> Workload:
     return Workload(run, lambda n: n, 1, fit(task), seeds, (stop,), size.products())
 
 
-def chains(size: Size, number: int, draws: int, each: int = 1, block: int = 1) -> Workload:
-    """SGLD chains around the initial weights, `each` a point: `run(i)` gives the LLC of every point, by the i-th seeds."""
+def chains(size: Size, number: int, draws: int) -> Workload:
+    """SGLD chains around the initial weights, each a point: `run(i)` gives the LLC of every one, by the i-th seeds."""
     model, params, task, data = problem(size)
     loss = objective(model, task)
 
-    def point(
-        seed: Any, params: Any, data: Batch
-    ) -> LLC:  # as arguments: the compiler would fold constants for minutes
-        settings: Any = dict(nbeta=NBETA, gamma=GAMMA, chains=each, warmup=0, draws=draws, batch_size=size.batch)
+    def point(seed: Any, params: Any, data: Batch) -> LLC:
+        settings: Any = dict(nbeta=NBETA, gamma=GAMMA, chains=1, warmup=0, draws=draws, batch_size=size.batch)
         return estimate_llc(jax.random.key(seed, impl=lowbias32), loss, params, data, sgld(STEP_SIZE), **settings)
 
-    seeds, shared = np.arange(number // each), (params, data)
-    program = devices.spread(point, seeds, *shared, block=block)
-    run = lambda first: program.apply(seeds + first * len(seeds), *shared)
-    return Workload(run, lambda _: number * draws, block, point, seeds, shared, size.products())
+    seeds, shared = np.arange(number), (params, data)  # as arguments: the compiler would fold constants for minutes
+    program = devices.spread(point, seeds, *shared, block=1)
+    run = lambda first: program.apply(seeds + first * number, *shared)
+    return Workload(run, lambda _: number * draws, 1, point, seeds, shared, size.products())
 
 
 def agreement(folder: Path) -> dict[str, Any]:
