@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from experiments import grokking
 from experiments.grokking import announce
 from experiments.grokking.announce import (  # fmt: skip
     ahead,
@@ -140,3 +141,16 @@ def test_boundaries_are_changes_of_slope_and_negative_values_are_part_of_the_cur
     assert len(at) == 1
     assert found.boundary_low.values[0, 0, at] <= 10 <= found.boundary_high.values[0, 0, at]
     assert found.boundary_slope.values[0, 0, at] == pytest.approx(-7 / (time[-1] - np.log(1050)), rel=0.1)
+
+
+@pytest.mark.slow
+def test_both_networks_are_in_one_data_set_and_without_controls_nothing_is_said_of_them():
+    found = grokking.run(**grokking.PRESETS["smoke"] | dict(seeds=1, controls=0, transformers=1))
+    assert found.model.values.tolist() == ["mlp", "transformer"]
+    assert found.value.dims == ("setting", "run", "time")
+    assert found.nbeta.dims == ("setting",)
+    assert np.isfinite(found.loss.values).all()
+    assert np.allclose(found.loss.values[None], found.loss_at_centre.values, rtol=1e-3)  # the same loss, by two ways
+    about = [claim.measured for claim in grokking.claims(found) if "announces" in claim.text]
+    assert about
+    assert all("no controls" in line for line in about)
