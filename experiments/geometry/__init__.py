@@ -3,6 +3,11 @@
 Uniform superposition, Elhage et al. 2022 (arXiv 2209.10652): x' = ReLU(W'Wx + b) on features of one importance, over
 their density 1 - S. The dimensions a feature, D* = m/|W|^2, stick at 1 and at 1/2, and those of single features lie on the
 lines of regular polytopes. lambda-hat of each trained model stands beside its loss, its Hessian and its D*.
+
+The default preset finds: D* within 0.03 of 1/2 at three densities, which are nine digons and one dimension shared by the
+82 other features; a line at 1/2. lambda-hat tells two things that D* and the loss do not: where D* = 1 (50, any subspace is
+as good as another) from where it is 1/2 (186), and at density 1 that the model is no minimum, one of its outputs being
+always 0. Over the plateau it is as constant as D*.
 """
 
 import functools
@@ -58,7 +63,7 @@ def run(
     ] = "notebook",
     steps: Annotated[int, Doc("of AdamW")] = 5000,
     batch_size: Annotated[int, Doc("of each step, all examples new")] = 512,
-    learning_rate: Annotated[float, Doc("at the start; it falls to 0 as a cosine")] = 2e-3,
+    rate: Annotated[float, Doc("learning rate at the start; it falls to 0 as a cosine")] = 2e-3,
     checkpoints: Annotated[int, Doc("kept of each training run, after its start")] = 10,
     samples: Annotated[int, Doc("examples on which loss and lambda-hat are measured")] = 8192,
     nbeta: Annotated[float, Doc("n*beta of the chains")] = 3000.0,
@@ -78,13 +83,13 @@ def run(
     at_least(checkpoints, steps=steps)
     at_least(0, warmup=warmup)
     at_least(8, draws=draws)
-    positive(learning_rate=learning_rate, sparsest=sparsest, nbeta=nbeta, strength=strength)
+    positive(rate=rate, sparsest=sparsest, nbeta=nbeta, strength=strength)
     key = functools.partial(_key, implementation(prng))
     grid = points(np.geomspace(1, 1 / sparsest, densities), seed)
     trained = train(
         key, grid, linear(steps, max(1, steps // checkpoints)), features=features, hidden=hidden,
         std=deviation(init, features=features, hidden=hidden, instances=densities),
-        learning_rate=learning_rate, batch_size=batch_size,
+        rate=rate, batch_size=batch_size,
     )  # fmt: skip
     settings: Any = dict(nbeta=nbeta, gamma=strength * nbeta, chains=chains, warmup=warmup, draws=draws)
     estimator = functools.partial(_estimate, key, samples=samples, leapfrog=leapfrog, settings=settings)
@@ -137,12 +142,12 @@ def train(
     features: int,
     hidden: int,
     std: float,
-    learning_rate: float,
+    rate: float,
     batch_size: int,
     block: int | None = 1,
 ) -> Trajectory:
     """AdamW on one model a density. The loss is a sum over models and AdamW works by elements: none needs another."""
-    decay = optax.cosine_decay_schedule(learning_rate, int(checkpoints[-1]))
+    decay = optax.cosine_decay_schedule(rate, int(checkpoints[-1]))
     tx, model = optax.adamw(decay, weight_decay=WEIGHT_DECAY), Autoencoder(features, hidden)
 
     def begin(point: dict[str, Array]) -> TrainState:

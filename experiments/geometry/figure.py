@@ -71,7 +71,7 @@ def _coefficient(axis: Axes, results: xr.Dataset) -> None:
         ylim=(0, 1.15 * high),
         title=rf"$\hat\lambda$ at $\gamma = {results.attrs['strength']:g}\, n\beta$",
     )
-    axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(0.3, 0.42), fontsize=9)
+    axis.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3, fontsize=8, columnspacing=1)
 
 
 def _loss(axis: Axes, results: xr.Dataset) -> None:

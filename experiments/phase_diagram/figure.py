@@ -15,13 +15,13 @@ from experiments.phase_diagram.report import competitors, winners
 from experiments.phase_diagram.theory import NAMES, boundary
 
 FATES = ListedColormap(["#e8edf2", "#f2b56b", "#7fb0d6", "#8a8f94"])
-STYLE: Any = {"font.size": 10, "axes.titlesize": 10, "svg.fonttype": "none", "svg.hashsalt": "phase_diagram", "savefig.dpi": 110}  # fmt: skip
+STYLE: Any = {"font.size": 10, "axes.titlesize": 10, "svg.fonttype": "none", "svg.hashsalt": "phase_diagram", "savefig.dpi": 90}  # fmt: skip
 
 
 def draw(results: xr.Dataset) -> Figure:
     """Rows: two features in one dimension, three in two. Columns: prototypes, trained, gain, lambda-hat of both fates."""
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(2, 5, figsize=(15.5, 6.6), layout="constrained", sharex=True, sharey=True)
+        figure, axes = plt.subplots(2, 5, figsize=(14, 6.2), layout="constrained", sharex=True, sharey=True)
         for row, n in zip(axes, results.features.values, strict=True):
             plane = results.sel(features=n)
             _fates(row[0], plane, plane.predicted, "the least prototype")

@@ -13,7 +13,7 @@ from experiments.geometry.report import capacity, claims, is_line, line, regular
 from toymodels.prng import implementation
 
 KEY = functools.partial(geometry._key, implementation("lowbias32"))
-SETTINGS = dict(features=6, hidden=2, std=0.3, learning_rate=3e-3, batch_size=32)
+SETTINGS = dict(features=6, hidden=2, std=0.3, rate=3e-3, batch_size=32)
 GRID = points(np.geomspace(1, 0.1, 5), seed=3)
 CHECKPOINTS = np.array([0, 20, 40], np.int32)
 
