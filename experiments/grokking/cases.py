@@ -132,7 +132,7 @@ def measured(case: Case, points: dict[str, np.ndarray], params: Params) -> dict[
     """`measures` of every checkpoint of every run: (run, time)."""
     count, time = jax.tree.leaves(params)[0].shape[:2]
 
-    def point(p: Any) -> dict[str, Scalar]:
+    def point(p: Any) -> dict[str, Array]:
         x = train_set(case, p["seed"], p["repeat"]).x
         seen = jnp.zeros((case.p, case.p), bool).at[x[:, 0], x[:, 1]].set(True)
         return jax.lax.map(lambda w: measures(case, w, p["last"], seen), p["params"])
