@@ -4,6 +4,12 @@ The phase diagram of Elhage et al. 2022 (arXiv 2209.10652): two features in one 
 density of the features and the relative importance of the last one. Ten models a point are trained on the population
 loss itself, by quadrature; the best of each fate is kept, and lambda-hat is estimated at the winner and at its
 competitors.
+
+The default preset finds the boundaries of the closed form, within half a cell in the median, and the triple point; the
+free minima keep a pair a little longer than the prototypes do, for n = 3 and r > 1 by a cell. lambda-hat does not see the
+boundaries: winners are regular minima on both sides, and it is half the number of directions. Where it is more (a ridge
+at densities below 0.1, which n*beta = 1e6 has not passed) the loss is no quadratic at the width of the chains: the
+Hessian has nothing of it.
 """
 
 from typing import Annotated, Any
