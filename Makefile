@@ -24,7 +24,8 @@ lint: .venv/installed-dev
 speed: .venv/installed peers
 	$(BIN)/python -m experiments speed
 
-EXPERIMENTS := llc_calibration grid saturation tms_bayes wbic stages tms
+EXPERIMENTS := phase_diagram geometry learning_dynamics markov_induction grokking icl_regression language \
+    llc_calibration grid saturation tms_bayes wbic stages tms
 
 results: .venv/installed
 	for name in $(EXPERIMENTS); do \
@@ -48,11 +49,11 @@ peers: .venv/peers/devinterp1/installed .venv/peers/devinterp2/installed .venv/p
 
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[text]'
 	touch $@
 
 .venv/installed-dev: .venv/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,text]'
 	touch $@
 
 clean:
