@@ -50,7 +50,7 @@ def test_peers_that_are_missing_are_named_with_what_installs_them(tmp_path, monk
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     with pytest.warns(UserWarning, match=r"not installed .* `make peers` installs it"):
         results = speed.run(**speed.PRESETS["smoke"] | {"peers": "installed"})
-    assert results.attrs["missing"] == "canonical, devinterp1, devinterp2, notebook"
+    assert results.attrs["missing"] == "canonical, devinterp1, devinterp2, notebook, transformer"
     assert claims(results)[0].holds is None
 
 
