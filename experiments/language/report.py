@@ -223,7 +223,7 @@ def _seen(results: xr.Dataset) -> list[Claim]:
     """Which curves have a boundary where a stage shows in what the model does."""
     names, step = ["loss", *(str(name) for name in results.setting.values)], results.step.values
     found = {name: boundaries(results, name) for name in names}
-    near = lambda run, at: any(c.low - TOLERANCE <= at <= c.high + TOLERANCE for c in run)
+    near = lambda run, at: any(abs(c.index - at) <= TOLERANCE for c in run)  # intervals may be as wide as the curve
     when = lambda at: ", ".join(str(int(step[t])) if t < len(step) else "never" for t in at)
     seen = lambda at: "; ".join(
         f"{name} {sum(near(run, t) for run, t in zip(found[name], at, strict=True))}" for name in names
