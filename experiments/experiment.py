@@ -20,7 +20,7 @@ EXPERIMENTS = {
     "learning_dynamics": "2-3 min on two cores",
     "icl_regression": "4-5 min on two cores",
     "geometry": "2-3 min on two cores",
-    "language": "5 min on two cores",
+    "language": "5-6 min on two cores",
 }
 """Every experiment with what its default preset costs. The name is the module's, in `experiments`."""
 
