@@ -74,7 +74,7 @@ def jumps(results: xr.Dataset) -> Float[np.ndarray, " run"]:
     """The step at which the log of the test loss is halfway from its maximum to its end; NaN of a run that does not grok."""
     with np.errstate(invalid="ignore", divide="ignore"):
         logs = np.log(results.test_loss.values)
-    found = [_crossing(results.step.values, row, (row.max() + row[-1]) / 2, int(row.argmax())) for row in logs]
+    found = [_crossing(results.step.values, row, float(row.max() + row[-1]) / 2, int(row.argmax())) for row in logs]
     return np.where(results.test_accuracy.values[:, -1] >= GROKKED, found, np.nan)
 
 
