@@ -168,13 +168,13 @@ def _coefficients(results: xr.Dataset) -> list[Claim]:
     )
     return [
         Claim(
-            f"lambda-hat where D* sticks at 1 and at 1/2, gamma = {results.attrs['strength']:g} nbeta",
+            f"lambda-hat where D* sticks at 1 and at 1/2 (models with a negative one left out), gamma = {results.attrs['strength']:g} nbeta",
             "codimension: any subspace is as good as another; only rotations are free",
             f"{low:g} and at most {high:g}", f"{mean(one)} and {mean(half)}", apart,
         ),
         Claim(
             f"densities where lambda-hat is what Hessian and gradient give on the same examples, within {NEAR:.0%}",
-            "second-order expansion of the loss", "most", f"{int(np.sum(same))} of {int(seen.sum())}; median ratio {np.median(value[seen] / gaussian[seen]) if seen.any() else np.nan:.2f}, the gradient's part {np.median(results.slope.values):.0f}", bool(seen.any() and np.mean(same) > 0.5),
+            "second-order expansion of the loss", "most", f"{int(np.sum(same))} of {int(seen.sum())}; median ratio {np.median(value[seen] / gaussian[seen]) if seen.any() else np.nan:.2f}, the gradient's part {np.median(results.slope.values):.0f}; R-hat above 1.2 at {int(np.sum(results.rhat.values > 1.2))}", bool(seen.any() and np.mean(same) > 0.5),
         ),
         _minima(results),
         _beside(results),

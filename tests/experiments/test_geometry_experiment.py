@@ -86,7 +86,7 @@ def made_up() -> xr.Dataset:
         "W": ((per, "hidden", "feature"), W), "dimensionality": ((per, "feature"), D), "leverage": ((per, "feature"), D),
         "polytope": ((per, "feature"), np.array([figures(w) for w in W])),
         "dimensions_per_feature": ((per, "step"), np.array([[1.0], [0.5], [0.5], [0.5]])),
-        "test_loss": (per, np.array([3.0, 2, 1.5, 1])), "chance": (per, np.full(4, 4.0)), "silent": (per, np.zeros(4, int)), "slope": (per, np.zeros(4)),
+        "test_loss": (per, np.array([3.0, 2, 1.5, 1])), "chance": (per, np.full(4, 4.0)), "silent": (per, np.zeros(4, int)), "slope": (per, np.zeros(4)), "rhat": (per, np.ones(4)),
     }  # fmt: skip
     variables |= dict.fromkeys(("stderr", "gaussian_stderr"), (per, np.full(4, 0.1)))
     variables |= dict.fromkeys(("value", "gaussian"), (per, value))
