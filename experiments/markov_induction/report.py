@@ -218,7 +218,7 @@ def _negative(results: xr.Dataset) -> Claim:
     least = np.nanmin(value) if np.isfinite(value).any() else np.nan
     return Claim(
         "localised: estimates below zero are kept and named (w* is no minimum, chains slide down its slope)",
-        "trial: early in training", "some among the first estimates",
+        "earlier trial: early in training", "some among the first estimates",
         f"{below.sum()} of {value.size} below zero, {bad.sum()} named; {early.sum()} of {early.size} among the first {SETTLE}; least {least:.1f}",
         bool(early.any()),
     )  # fmt: skip
