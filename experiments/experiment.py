@@ -16,9 +16,10 @@ EXPERIMENTS = {
     "wbic": "1 min on two cores",
     "llc_calibration": "4-7 min on two cores",
     "phase_diagram": "1-2 min on two cores",
-    "grokking": "5 min on two cores",
     "learning_dynamics": "2-3 min on two cores",
+    "grokking": "5 min on two cores",
     "icl_regression": "4-5 min on two cores",
+    "markov_induction": "5 min on two cores",
     "geometry": "2-3 min on two cores",
     "language": "5-6 min on two cores",
 }

@@ -11,7 +11,7 @@ from slt.phases import ChangePoint
 
 EDELMAN, TRIAL, OURS = (
     "Edelman et al. 2024",
-    "earlier trial, one run at a third of this learning rate",
+    "earlier trial, one run",
     "this experiment",
 )
 SETTLE = 3  # estimates at the start, of a model that leaves the uniform prediction, in which no transition is sought
