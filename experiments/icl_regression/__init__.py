@@ -94,16 +94,8 @@ def run(
     restarts: Annotated[int, Doc("of the fit of the Gaussian process whose plateaus are milestones")] = 10,
 ) -> xr.Dataset:
     """Train on fresh tasks and on few, measure against the Bayes predictors, estimate the curves, find their stages."""
-    at_least(
-        1,
-        seeds=seeds,
-        first=first,
-        layers=layers,
-        train_batch=train_batch,
-        dimensions=dimensions,
-        pool=pool,
-        chains=chains,
-    )
+    at_least(1, seeds=seeds, first=first, layers=layers, train_batch=train_batch, dimensions=dimensions, pool=pool)
+    at_least(1, chains=chains)
     at_least(2, examples=examples)
     at_least(7, checkpoints=checkpoints)
     at_least(0, mlp=mlp, warmup=warmup, restarts=restarts)
@@ -114,9 +106,8 @@ def run(
         peak_rate=peak_rate, variance=variance, loose_nbeta=loose_nbeta, loose_gamma=loose_gamma,
         loose_step_size=loose_step_size, nbeta=nbeta, other_nbeta=other_nbeta, gamma=gamma, step_size=step_size,
     )  # fmt: skip
-    model = Transformer(
-        dimensions + 1, 1, width, heads, layers, 2 * examples, mlp=mlp, W_init=PUBLISHED_INIT, E_init=PUBLISHED_INIT
-    )
+    inits: Any = dict(W_init=PUBLISHED_INIT, E_init=PUBLISHED_INIT)
+    model = Transformer(dimensions + 1, 1, width, heads, layers, 2 * examples, mlp=mlp, **inits)
     case = _case(model, dimensions, examples, variance, pool)
     runs, at = sweep.product(few=[0, 1], seed=range(seeds)), _schedule(first, steps, checkpoints)
     params = _train(case, runs, at, steps=steps, peak_rate=peak_rate, batch_size=train_batch).params
@@ -126,25 +117,23 @@ def run(
         "localised": Setting(nbeta, gamma, step_size),
         "second": Setting(other_nbeta, gamma, step_size),
     }
-    chance = dimensions + variance
-    found = curves.curves(
-        lambda seed: _key(seed, "chains"), case.loss, jax.tree.map(lambda leaf: leaf[:seeds], params),
-        lambda seed: case.task({"few": 0, "seed": seed}).sample(_key(seed, "data"), samples),
-        seeds=range(seeds), settings=settings, chains=chains, warmup=warmup, draws=draws, batch_size=batch_size,
-        chance=chance, block=BLOCK,
-    )  # fmt: skip
-    count = sum(leaf[0, 0].size for leaf in jax.tree.leaves(params))
-    about = dict(
-        chance=chance,
-        steps=steps,
-        dimensions=dimensions,
-        examples=examples,
-        pool=pool,
-        parameters=count,
-        samples=samples,
-    )
+    lengths: Any = dict(chains=chains, warmup=warmup, draws=draws, batch_size=batch_size)
+    found = _curves(case, params, seeds, settings, samples=samples, lengths=lengths)
+    about: Any = dict(chance=dimensions + variance, steps=steps, dimensions=dimensions, examples=examples, pool=pool)
+    about |= dict(parameters=sum(leaf[0, 0].size for leaf in jax.tree.leaves(params)), samples=samples)
     results = xr.merge([measured, found], join="exact").assign_attrs(about)
     return results.merge(readings(results, restarts=restarts))
+
+
+def _curves(
+    case: Case, params: Any, seeds: int, settings: dict[str, Setting], *, samples: int, lengths: dict[str, Any]
+) -> xr.Dataset:
+    """lambda-hat of the runs on fresh tasks, on data of each run's own; saturation is towards predicting zero."""
+    return curves.curves(
+        lambda seed: _key(seed, "chains"), case.loss, jax.tree.map(lambda leaf: leaf[:seeds], params),
+        lambda seed: case.task({"few": 0, "seed": seed}).sample(_key(seed, "data"), samples),
+        seeds=range(seeds), settings=settings, chance=case.dimensions + case.variance, block=BLOCK, **lengths,
+    )  # fmt: skip
 
 
 def plot(results: xr.Dataset) -> Any:

@@ -46,9 +46,7 @@ def run(
     *,
     most: Annotated[int, Doc("largest number of symbols: 2, or 3 for both 2 and 3")] = 3,
     seeds: Annotated[int, Doc("runs for each number of symbols")] = 8,
-    studied: Annotated[
-        int, Doc("of those with 2 symbols, runs whose curves are also made under the other settings")
-    ] = 3,
+    studied: Annotated[int, Doc("of those with 2 symbols, runs that are also estimated under other settings")] = 3,
     steps_2: Annotated[int, Doc("of training with 2 symbols")] = 2500,
     steps_3: Annotated[int, Doc("of training with 3 symbols")] = 900,
     checkpoints: Annotated[int, Doc("with an estimate, evenly spaced, besides the start and one soon after")] = 12,
