@@ -62,7 +62,7 @@ def _chosen(results: xr.Dataset) -> list[int]:
 
 
 def _name(results: xr.Dataset, run: int) -> str:
-    titles: dict[str, str] = dict(zip(KINDS, ("", ", no weight decay", ", a third of the data"), strict=True))
+    titles: dict[str, str] = dict(zip(KINDS, ("", ", no decay", ", 1/3 of data"), strict=True))
     return f"{results.model.values[run]}{titles[str(results.kind.values[run])]} (seed {int(results.seed[run])})"
 
 

@@ -102,8 +102,8 @@ class Transformer(nn.Module):
         place = None
         if self.positions in ("absolute", "shortformer"):
             place = self.param("W_pos", self.E_init, (self.context, self.width))[:t]
-        if self.positions == "absolute":
-            stream, place = stream + place, None
+            if self.positions == "absolute":
+                stream, place = stream + place, None
         for l in range(self.layers):
             stream = stream + self._attention(l)(norm(f"norm_{l}")(stream), place)
             if self.answer == "last" and l == self.layers - 1:
