@@ -138,11 +138,12 @@ def aligned(
 ) -> Claim:
     """The claim that the transitions `one` coincide with `other` more than those of runs paired at random (p < .05)."""
     found = align(one, other, tolerance=tolerance)
+    measured = f"{found.share:.0%} of {found.count}, median lag {found.lag:+g} checkpoints, null {found.null:.0%}, p = {found.p_value:.3f}"
     return Claim(
         f"{what}: share with the other within {tolerance} checkpoints, against runs paired at random",
         source,
         "p < .05",
-        f"{found.share:.0%} of {found.count}, median lag {found.lag:+g} checkpoints, null {found.null:.0%}, p = {found.p_value:.3f}",
+        measured if found.count else "there is no transition",
         None if found.count == 0 else bool(found.p_value < 0.05),
     )
 

@@ -22,7 +22,7 @@ STYLE: Any = {
 def draw(results: xr.Dataset) -> Figure:
     """Columns: two and three symbols. Rows: KL, attention, localised lambda-hat; last, other settings, and each layer."""
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(4, 2, figsize=(12, 13), layout="constrained", height_ratios=[1, 0.8, 1.1, 1.1])
+        figure, axes = plt.subplots(4, 2, figsize=(11, 12), layout="constrained", height_ratios=[1, 0.8, 1.1, 1.1])
         for column, symbols in enumerate(int(k) for k in results.symbols.values):
             run = _middle(results, symbols)
             _kl(axes[0, column], results, symbols, run)
@@ -66,11 +66,11 @@ def _attention(axis: Axes, results: xr.Dataset, symbols: int, run: int) -> None:
         axis.plot(step, here[name].values.T, color=color, lw=0.6, alpha=0.4)
     axis.axhline(float(here.induction_uniform[run, 0]), color=SECOND, ls=":", lw=1, label="the same, attending uniformly")  # fmt: skip
     axis.set(title="Attention: the same run, and all", xlabel="step", ylabel="share", ylim=(0, 1.02))
-    axis.legend(loc="upper left")
+    axis.legend(loc="lower right", bbox_to_anchor=(1, 0.1))
 
 
 def _localised(axis: Axes, results: xr.Dataset, symbols: int) -> None:
-    """Every run about its own crossing, the band of each its two standard errors; and the mean of the runs."""
+    """Every run about its own crossing, with two standard errors; and the mean of the runs, with its own over them."""
     here = results.sel(symbols=symbols)
     bad = negative(results)[list(results.symbols.values).index(symbols)]
     lines, grid = [], None
@@ -78,27 +78,31 @@ def _localised(axis: Axes, results: xr.Dataset, symbols: int) -> None:
         if c is None:
             continue
         x, y, e = here.step.values - here.reading_step.values[c], here.value.values[run], here.stderr.values[run]
-        axis.fill_between(x, y - 2 * e, y + 2 * e, color=LLC, alpha=0.08, lw=0)
-        axis.plot(x, y, color=LLC, lw=0.7, alpha=0.6, label="one run, band: two standard errors" if not lines else None)
+        label = "one run, two standard errors" if not lines else None
+        axis.errorbar(x, y, 2 * e, color=LLC, lw=0.7, elinewidth=0.5, alpha=0.6, label=label)
         axis.plot(x[bad[run]], y[bad[run]], "x", color=BAD, ms=5)
         lines.append((x[SETTLE:], y[SETTLE:]))
     axis.plot([], [], "x", color=BAD, ms=5, label="negative, named by verdict")
     if lines:
         grid = np.linspace(max(min(x[0] for x, _ in lines), -here.step.values[-1]), max(x[-1] for x, _ in lines), 60)
-        axis.plot(grid, _mean(lines, grid), color=LLC, lw=3, label="mean of the runs that are there")
+        mean, error = _mean(lines, grid)
+        axis.fill_between(grid, mean - 2 * error, mean + 2 * error, color=LLC, alpha=0.2, lw=0)
+        axis.plot(grid, mean, color=LLC, lw=3, label="mean of the runs that are there, and its band")
     axis.axvline(0, color="#8a8f94", ls="--", lw=1)
     axis.axhline(0, color="#8a8f94", lw=0.6)
-    axis.set_yscale("symlog", linthresh=20, linscale=3)
+    axis.set_yscale("symlog", linthresh=100, linscale=4)
     axis.set_title(rf"Localised $\hat\lambda$ ($n\beta$ = {results.attrs['nbeta']:g}, $\gamma$ = {results.attrs['gamma']:g}), about the crossing")  # fmt: skip
     axis.set(xlabel="steps since KL(bigram) < KL(unigram)", ylabel=r"$\hat\lambda$")
     axis.legend(loc="lower right")
 
 
-def _mean(lines: list[tuple[np.ndarray, np.ndarray]], grid: np.ndarray) -> np.ndarray:
-    """Mean of curves on a grid, each where it has values: NaN where none has."""
+def _mean(lines: list[tuple[np.ndarray, np.ndarray]], grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of curves on a grid, each where it has values, and its standard error over them: NaN where none has any."""
     each = np.array([np.interp(grid, x, y, left=np.nan, right=np.nan) for x, y in lines])
     count = np.isfinite(each).sum(axis=0)
-    return np.where(count > 0, np.nansum(each, axis=0) / np.maximum(count, 1), np.nan)
+    mean = np.where(count > 0, np.nansum(each, axis=0) / np.maximum(count, 1), np.nan)
+    variance = np.nansum((each - mean[None]) ** 2, axis=0) / np.maximum(count - 1, 1)
+    return mean, np.where(count > 1, np.sqrt(variance / np.maximum(count, 1)), np.nan)
 
 
 def _settings(axis: Axes, results: xr.Dataset, names: tuple[str, ...], colors: tuple[str, ...]) -> None:

@@ -103,14 +103,14 @@ def _learned(results: xr.Dataset, symbols: int) -> list[Claim]:
     baselines = ", ".join(
         f"{name} {float(here[f'true_{name}'][0, 0]):.3f}" for name in ("uniform", "unigram", "bigram")
     )
-    beyond = np.round(fell, 3).tolist()
+    beyond = ", ".join(f"{v:.3f}" for v in fell)
     attends = lambda name: ", ".join(f"{v:.2f}" for v in here[name].values[:, -1])
     rise = here.previous.values[:, -1] - here.previous.values[:, 0]
     held = bool((rise[induced] > 0.2).all()) if induced.any() else None
     return [
         Claim(f"k = {symbols}: runs that come nearer to the bigram than to the unigram, and at which step", EDELMAN, f"all {len(cross)}, at once", f"{induced.sum()}: {steps}", bool(induced.all())),
         Claim(f"k = {symbols}: least KL(unigram | model), a plateau of the uniform-to-bigram way", EDELMAN, f"below .3 of KL(unigram) - KL(bigram) = {gap:.3f}", f"median {np.median(plateau):.4f}", bool((plateau < 0.3 * gap).all())),
-        Claim(f"k = {symbols}: KL(truth | model) at the end, less that of the bigram, of the runs that induce", f"{EDELMAN}; KL from the truth: {baselines}", f"below .2 of the gap {gap:.3f} in all", f"{beyond}", bool((fell < 0.2 * gap).all()) if len(fell) else None),
+        Claim(f"k = {symbols}: KL(truth | model) at the end, less that of the bigram, of the runs that induce", f"{EDELMAN}; KL from the truth: {baselines}", f"below .2 of the gap {gap:.3f} in all", beyond, bool((fell < 0.2 * gap).all()) if len(fell) else None),
         Claim(f"k = {symbols}: attention of the first layer to the previous token rises by .2 in the runs that induce", EDELMAN, "all", f"at the end {attends('previous')}", held),
         Claim(f"k = {symbols}: attention of the second layer to what followed the present token", EDELMAN, f"above uniform attention, {last('induction_uniform'):.2f}", f"at the end {attends('induction')}", bool((here.induction.values[:, -1][induced] > last("induction_uniform")).all()) if induced.any() else None),
     ]  # fmt: skip
