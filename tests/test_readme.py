@@ -40,7 +40,7 @@ def test_every_file_it_links_to_exists_and_the_figure_is_small():
     assert links
     assert pictures
     assert all((ROOT / link).exists() for link in [*links, *pictures])
-    assert all(picture.stat().st_size < 450_000 for picture in (ROOT / "docs").glob("*.png"))
+    assert all(picture.stat().st_size < 300_000 for picture in (ROOT / "docs").glob("*.png"))
 
 
 def test_it_is_at_most_160_lines_long():

@@ -22,7 +22,9 @@ STYLE: Any = {
 def draw(results: xr.Dataset) -> Figure:
     """Columns: two and three symbols. Rows: KL, attention, localised lambda-hat; last, other settings, and each layer."""
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(4, 2, figsize=(11, 12), layout="constrained", height_ratios=[1, 0.8, 1.1, 1.1])
+        figure, axes = plt.subplots(
+            4, 2, figsize=(11, 11.5), dpi=79, layout="constrained", height_ratios=[1, 0.8, 1.1, 1.1]
+        )
         for column, symbols in enumerate(int(k) for k in results.symbols.values):
             run = _middle(results, symbols)
             _kl(axes[0, column], results, symbols, run)
@@ -63,23 +65,22 @@ def _attention(axis: Axes, results: xr.Dataset, symbols: int, run: int) -> None:
     named = {"previous": (FIRST, "first layer, to the previous token"), "induction": (SECOND, "second layer, to what followed the present token")}  # fmt: skip
     for name, (color, label) in named.items():
         axis.plot(step, here[name].values[run], color=color, lw=2, label=label)
-        axis.plot(step, here[name].values.T, color=color, lw=0.6, alpha=0.4)
+    axis.plot(step, here.previous.values.T, color=FIRST, lw=0.6)
     axis.axhline(float(here.induction_uniform[run, 0]), color=SECOND, ls=":", lw=1, label="the same, attending uniformly")  # fmt: skip
-    axis.set(title="Attention: the same run, and all", xlabel="step", ylabel="share", ylim=(0, 1.02))
-    axis.legend(loc="lower right", bbox_to_anchor=(1, 0.1))
+    axis.set(title="Attention: the same run; previous token: all", xlabel="step", ylabel="share", ylim=(0, 1.02))
+    axis.legend(loc="lower right", bbox_to_anchor=(1, 0.08), fontsize=7.5)
 
 
 def _localised(axis: Axes, results: xr.Dataset, symbols: int) -> None:
-    """Every run about its own crossing, with two standard errors; and the mean of the runs, with its own over them."""
+    """Every run about its own crossing, and the mean of the runs with two standard errors over them."""
     here = results.sel(symbols=symbols)
     bad = negative(results)[list(results.symbols.values).index(symbols)]
     lines, grid = [], None
     for run, c in enumerate(crossing(results, symbols)):
         if c is None:
             continue
-        x, y, e = here.step.values - here.reading_step.values[c], here.value.values[run], here.stderr.values[run]
-        label = "one run, two standard errors" if not lines else None
-        axis.errorbar(x, y, 2 * e, color=LLC, lw=0.7, elinewidth=0.5, alpha=0.6, label=label)
+        x, y = here.step.values - here.reading_step.values[c], here.value.values[run]
+        axis.plot(x, y, color=LLC, lw=0.7, alpha=0.6, label="one run" if not lines else None)
         axis.plot(x[bad[run]], y[bad[run]], "x", color=BAD, ms=5)
         lines.append((x[SETTLE:], y[SETTLE:]))
     axis.plot([], [], "x", color=BAD, ms=5, label="negative, named by verdict")
@@ -87,7 +88,7 @@ def _localised(axis: Axes, results: xr.Dataset, symbols: int) -> None:
         grid = np.linspace(max(min(x[0] for x, _ in lines), -here.step.values[-1]), max(x[-1] for x, _ in lines), 60)
         mean, error = _mean(lines, grid)
         axis.fill_between(grid, mean - 2 * error, mean + 2 * error, color=LLC, alpha=0.2, lw=0)
-        axis.plot(grid, mean, color=LLC, lw=3, label="mean of the runs that are there, and its band")
+        axis.plot(grid, mean, color=LLC, lw=3, label="mean of the runs that are there, two standard errors")
     axis.axvline(0, color="#8a8f94", ls="--", lw=1)
     axis.axhline(0, color="#8a8f94", lw=0.6)
     axis.set_yscale("symlog", linthresh=100, linscale=4)

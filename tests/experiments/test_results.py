@@ -39,4 +39,4 @@ def test_the_committed_page_has_every_experiment_and_its_figure(name):
     text = (ROOT / "docs" / "results.md").read_text()
     assert f"\n## {name}\n" in text
     assert f"![{name}]({name}.png)" in text
-    assert (ROOT / "docs" / f"{name}.png").stat().st_size < 450_000
+    assert (ROOT / "docs" / f"{name}.png").stat().st_size < 300_000
