@@ -17,9 +17,9 @@ EXPERIMENTS = {
     "llc_calibration": "4-7 min on two cores",
     "phase_diagram": "1-2 min on two cores",
     "learning_dynamics": "2-3 min on two cores",
-    "grokking": "5 min on two cores",
-    "icl_regression": "4-5 min on two cores",
-    "markov_induction": "5 min on two cores",
+    "grokking": "6-7 min on two cores",
+    "icl_regression": "5-6 min on two cores",
+    "markov_induction": "5-6 min on two cores",
     "geometry": "2-3 min on two cores",
     "language": "5-6 min on two cores",
 }
