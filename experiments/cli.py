@@ -268,6 +268,9 @@ def _unused_removed(directory: Path, first: bool) -> Iterator[None]:
 
 
 def _write(directory: Path, results: Any, claims: list[Claim], figure: Any) -> None:
+    import matplotlib  # here: it takes half a second
+
+    from experiments.plots import SAVED
     from toymodels.store import write_atomically
 
     partial = directory / ".results.nc.partial"
@@ -276,7 +279,8 @@ def _write(directory: Path, results: Any, claims: list[Claim], figure: Any) -> N
     write_atomically(directory / "claims.json", json.dumps([claim._asdict() for claim in claims], indent=2) + "\n")
     for kind in ("png", "svg"):
         picture = io.BytesIO()
-        figure.savefig(picture, format=kind)
+        with matplotlib.rc_context(SAVED):
+            figure.savefig(picture, format=kind, metadata={"Date": None} if kind == "svg" else None)
         write_atomically(directory / f"figure.{kind}", picture.getvalue())
 
 

@@ -8,10 +8,11 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from experiments import plots
 from experiments.geometry.report import LINES, final, regular, speaking
 
 BLUE, ORANGE, GREY = "#1f6fb4", "#d9761a", "#9aa0a6"
-STYLE: Any = {"font.size": 10, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none", "svg.hashsalt": "geometry", "savefig.dpi": 110}  # fmt: skip
+STYLE: Any = plots.STYLE | {"legend.frameon": True}
 
 
 def draw(results: xr.Dataset) -> Figure:

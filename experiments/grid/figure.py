@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from experiments import plots
 from experiments.grid.cases import DEFAULTS
 from experiments.grid.report import NEAR, OFF, RULES, cells, silent
 
@@ -19,10 +20,13 @@ LETTERS = {
 SILENT, PLATEAU, MARK = "#d1006c", "black", "#0b7a3b"
 COLOURS = "#2f6690", "#81b1d0", "#b7bcc1"
 MARKS = {"with default_nbeta of a batch of 32": "◆", "its accuracy test": "▲", "its introduction": "●"}
-STYLE: Any = {
-    "font.size": 9, "axes.titlesize": 9.5, "legend.frameon": False, "svg.fonttype": "none", "svg.hashsalt": "grid",
+STYLE: Any = plots.STYLE | {
+    "font.size": 9,
+    "axes.titlesize": 9.5,
     "figure.dpi": 88,
-}  # fmt: skip
+    "axes.spines.top": True,
+    "axes.spines.right": True,
+}
 
 
 def draw(results: xr.Dataset) -> Figure:

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from experiments import plots
 from experiments.grokking.announce import SMALL, Lead, jumps, memorised, negative, sounded, threshold
 from experiments.grokking.announce import ratios as all_ratios
 from experiments.grokking.cases import KINDS
@@ -16,18 +17,7 @@ from experiments.grokking.report import CONTROLS, leads, stages
 
 TRAIN, TEST, RESTRICTED, EXCLUDED, GREY = "#1b6ca8", "#c8553d", "#3f8f5f", "#b08d2f", "#8a8f94"
 WARM, COLD, BAD = "#3d3d8f", "#9a7fd1", "#d0021b"
-STYLE: Any = {
-    "font.size": 9.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "grokking",
-    "savefig.dpi": 100,
-}
+STYLE: Any = plots.STYLE | {"font.size": 9.5, "axes.titlelocation": "left", "legend.fontsize": 8}
 
 
 def draw(results: xr.Dataset) -> Figure:

@@ -8,6 +8,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from experiments import plots
 from experiments.icl_regression.report import SETTINGS, largest, title
 from experiments.icl_regression.stages import READINGS, edges
 from slt.curve import regress
@@ -15,18 +16,7 @@ from slt.llc import LLC
 
 COLORS = {"loss": "#1b6ca8", "loose": "#b08d2f", "localised": "#c8553d", "second": "#7a9a4e"}
 GREY, BAD = "#8a8f94", "#7b2d8b"
-STYLE: Any = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10.5,
-    "axes.titlelocation": "left",
-    "legend.frameon": False,
-    "legend.fontsize": 8.5,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "icl_regression",
-    "savefig.dpi": 100,
-}
+STYLE: Any = plots.STYLE | {"axes.titlesize": 10.5, "axes.titlelocation": "left", "legend.fontsize": 8.5}
 
 
 def draw(results: xr.Dataset) -> Figure:

@@ -8,9 +8,10 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from experiments import plots
 from experiments.language.report import bigram_minimum, boundaries
 
-STYLE: Any = {"font.size": 9, "axes.titlesize": 9.5, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "svg.fonttype": "none", "svg.hashsalt": "language", "savefig.dpi": 95}  # fmt: skip
+STYLE: Any = plots.STYLE | {"font.size": 9, "axes.titlesize": 9.5}
 COLOURS = ("#1b6ca8", "#c8553d", "#4a7c3a", "#8a6fae")
 GREY = "#8a8f94"
 

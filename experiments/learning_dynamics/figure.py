@@ -8,27 +8,18 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from experiments import plots
 from experiments.learning_dynamics.changes import MAIN, hessian_sum, places, settled, usable
 from experiments.learning_dynamics.report import aligned, figures_of, steps_of
 
 LOSS, LLC, GEOMETRY, GREY = "#1b6ca8", "#c8553d", "#2f3e46", "#8a8f94"
 SETS = ("#2a7f62", "#b0762b")
 SHADES = {"nothing": "#f1f1f1", "two lines": "#fbe9d0", "octahedron": "#e3f0dc"}
-STYLE: Any = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10,
-    "legend.frameon": False,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "learning_dynamics",
-    "savefig.dpi": 100,
-}
 
 
 def draw(results: xr.Dataset) -> Figure:
     """Left: one run's loss, D_i and lambda-hat on one axis of time. Right: the levels; alignment; lambda-hat by transition."""
-    with plt.rc_context(STYLE):
+    with plt.rc_context(plots.STYLE):
         figure = plt.figure(figsize=(12, 8.6), layout="constrained")
         grid = figure.add_gridspec(6, 2, width_ratios=[1.15, 1])
         run = _typical(results)

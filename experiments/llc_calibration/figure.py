@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, PercentFormatter
 
+from experiments import plots
 from experiments.llc_calibration.report import (
     REFERENCE,
     draws_per_gradient,
@@ -20,17 +21,7 @@ from experiments.llc_calibration.report import (
 )
 
 OURS, THEIRS, ODD, GREY, INK = "#1b6ca8", "#9dbfd9", "#c8553d", "#8a8f94", "#2f3e46"
-STYLE: Any = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10.5,
-    "axes.titlelocation": "left",
-    "legend.frameon": False,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "llc_calibration",
-    "savefig.dpi": 110,
-}
+STYLE: Any = plots.STYLE | {"axes.titlesize": 10.5, "axes.titlelocation": "left"}
 LINES = {"lambda-hat": OURS, "the Gaussian at w*": ODD, "half the rank of the Hessian": INK, "d/2": GREY}
 FLOOR = 1e-3  # errors below are drawn here
 

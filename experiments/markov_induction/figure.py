@@ -8,15 +8,12 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from experiments import plots
 from experiments.markov_induction.report import SETTLE, crossing, negative, study
 
 COLOURS = {"uniform": "#8a8f94", "unigram": "#b08d2f", "bigram": "#1b6ca8", "true": "#2f3e46"}
 LLC, FIRST, SECOND, BAD, LOOSE = "#c8553d", "#4a7c3a", "#7b2d8b", "black", "#b08d2f"
-STYLE: Any = {
-    "font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10.5,
-    "axes.titlelocation": "left", "legend.frameon": False, "legend.fontsize": 8.5, "svg.fonttype": "none",
-    "svg.hashsalt": "markov_induction", "savefig.dpi": 100,
-}  # fmt: skip
+STYLE: Any = plots.STYLE | {"axes.titlesize": 10.5, "axes.titlelocation": "left", "legend.fontsize": 8.5}
 
 
 def draw(results: xr.Dataset) -> Figure:

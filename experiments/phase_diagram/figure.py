@@ -11,11 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from experiments import plots
 from experiments.phase_diagram.report import competitors, winners
 from experiments.phase_diagram.theory import NAMES, boundary
 
 FATES = ListedColormap(["#e8edf2", "#f2b56b", "#7fb0d6", "#8a8f94"])
-STYLE: Any = {"font.size": 10, "axes.titlesize": 10, "svg.fonttype": "none", "svg.hashsalt": "phase_diagram", "savefig.dpi": 90}  # fmt: skip
+STYLE: Any = plots.STYLE | {"axes.spines.top": True, "axes.spines.right": True, "legend.frameon": True}
 
 
 def draw(results: xr.Dataset) -> Figure:

@@ -8,6 +8,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from experiments import plots
 from experiments.saturation.report import (
     curves,
     exact,
@@ -24,18 +25,7 @@ from experiments.saturation.report import (
 )
 
 LOSS, LOOSE, LOCAL, GREY, BAD = "#1b6ca8", "#b08d2f", "#c8553d", "#8a8f94", "#7b2d8b"
-STYLE: Any = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10.5,
-    "axes.titlelocation": "left",
-    "legend.frameon": False,
-    "legend.fontsize": 8.5,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "saturation",
-    "savefig.dpi": 110,
-}
+STYLE: Any = plots.STYLE | {"axes.titlesize": 10.5, "axes.titlelocation": "left", "legend.fontsize": 8.5}
 
 
 def draw(results: xr.Dataset) -> Figure:

@@ -7,9 +7,10 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
+from experiments import plots
 from experiments.stages.methods import SHAPES, TRUTH, curves
 
-STYLE: Any = {"font.size": 9, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "svg.fonttype": "none", "svg.hashsalt": "stages", "savefig.dpi": 110}  # fmt: skip
+STYLE: Any = plots.STYLE | {"font.size": 9}
 COLOURS = ("#8a8f94", "#9cc4e4", "#1b6ca8", "#f0b8a8", "#c8553d", "#b9d8a8", "#4a7c3a")
 MARKERS = ("o", "s", "D")
 

@@ -1,7 +1,6 @@
 """The figure of the `tms` experiment: opposing staircases above, the comparison over all runs below."""
 
 from collections import Counter
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -9,25 +8,16 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from experiments import plots
 from experiments.tms.report import LEVEL_WIDTH, SETTLE, forecast, negative, polygons, r_squared
 
 LOSS, LLC, POLYGON, GREY = "#1b6ca8", "#c8553d", "#2f3e46", "#8a8f94"
 SHADES = {"4": "#e8edf2", "5": "#fbe9d0", "6": "#e3f0dc"}
-STYLE: Any = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10,
-    "legend.frameon": False,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "tms",
-    "savefig.dpi": 110,
-}
 
 
 def draw(results: xr.Dataset) -> Figure:
     """Columns: three runs (polygons, loss, lambda-hat). Last row: scatter, distances of transitions, forecast."""
-    with plt.rc_context(STYLE):
+    with plt.rc_context(plots.STYLE):
         figure = plt.figure(figsize=(12, 9.2), layout="constrained")
         rows = figure.add_gridspec(4, 3, height_ratios=[0.95, 1.5, 1.6, 1.7], hspace=0.06)
         for column, run in enumerate(_choose(results)):

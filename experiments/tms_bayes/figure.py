@@ -9,6 +9,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from experiments import plots
 from experiments.tms_bayes import prediction
 from experiments.tms_bayes.report import (
     A_PRIORI,
@@ -44,10 +45,7 @@ PHASES = {
     "5": "#8fc0a9", "5+": "#4f9173", "6": "#5b7db1", "no name": "#222222",
 }  # fmt: skip
 SEEN = "black"
-STYLE: Any = {
-    "font.size": 9.5, "axes.titlesize": 10.5, "legend.frameon": False, "svg.fonttype": "none",
-    "svg.hashsalt": "tms_bayes", "savefig.dpi": 110, "axes.spines.top": False, "axes.spines.right": False,
-}  # fmt: skip
+STYLE: Any = plots.STYLE | {"font.size": 9.5, "axes.titlesize": 10.5}
 
 
 def draw(results: xr.Dataset) -> Figure:

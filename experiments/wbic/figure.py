@@ -8,21 +8,11 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from experiments import plots
 from experiments.wbic.report import aic, asymptotic, bic, mean, off
 
 EXACT, CHAINS, FORMULA, OBVIOUS, GREY = "black", "#c8553d", "#1b6ca8", "#b08d2f", "#8a8f94"
-STYLE: Any = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10.5,
-    "axes.titlelocation": "left",
-    "legend.frameon": False,
-    "legend.fontsize": 8.5,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "wbic",
-    "savefig.dpi": 110,
-}
+STYLE: Any = plots.STYLE | {"axes.titlesize": 10.5, "axes.titlelocation": "left", "legend.fontsize": 8.5}
 ABOUT = {"regular": r"$y = w\cdot x$, $\lambda = 3/2$", "singular": r"$y = abx$, truth 0, $\lambda = 1/2$, $m = 2$"}
 
 

@@ -2,10 +2,12 @@
 
 import json
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import xarray as xr
 
+from experiments import cli
 from experiments.cli import main
 
 SMOKE = ["tms", "--preset", "smoke"]
@@ -98,3 +100,18 @@ def test_a_full_disk_stops_the_run_with_a_message(finished, capsys, monkeypatch)
     assert main([*SMOKE, "--out", str(finished)]) == 1
     assert "No space left on device" in (printed := " ".join(capsys.readouterr().out.split()))
     assert "repeat the command" in printed
+
+
+def test_equal_results_are_equal_files(tmp_path):
+    figure, axis = plt.subplots()
+    axis.plot([0, 1], [1, 0], label="a line")
+    axis.legend()
+    plt.close(figure)
+    written = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        cli._write(tmp_path / name, xr.Dataset({"x": 1.0}), [], figure)
+        written.append({path.name: path.read_bytes() for path in (tmp_path / name).glob("figure.*")})
+    assert set(written[0]) == {"figure.png", "figure.svg"}
+    assert written[0] == written[1]
+    assert b">a line</text>" in written[0]["figure.svg"]
