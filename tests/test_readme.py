@@ -43,5 +43,5 @@ def test_every_file_it_links_to_exists_and_the_figure_is_small():
     assert all(picture.stat().st_size < 300_000 for picture in (ROOT / "docs").glob("*.png"))
 
 
-def test_it_is_at_most_160_lines_long():
-    assert len(README.splitlines()) <= 160
+def test_it_is_at_most_150_lines_long():
+    assert len(README.splitlines()) <= 150

@@ -61,9 +61,7 @@ def gaussian_process(
     regressor = GaussianProcessRegressor(kernel, alpha=noise, n_restarts_optimizer=restarts, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a bound is where noise alone belongs
-        with threadpool_limits(
-            1
-        ):  # matrices as small as a curve: more threads take longer, and much longer on a busy machine
+        with threadpool_limits(1):  # matrices as small as a curve: more threads take longer
             fit: Any = regressor.fit(x[:, None], (curve - centre) / scale)
     variance, length = np.exp(fit.kernel_.theta)
     return Process(x, fit.alpha_, fit.L_, float(variance), float(length), centre, scale)
@@ -119,7 +117,8 @@ def milestones(
     """Where the slope of the posterior mean vanishes, or its size has a minimum below `flat`, between two stages.
 
     `flat` is in the curve's units per unit of log(step + 1), so it belongs to curves of a like size; the published value
-    is for curves of some hundreds. With support=0 this is the published recipe, which finds zeros in noise as well. Else the stage whose change is least
+    is for curves of some hundreds. With support=0 this is the published recipe, which finds zeros in noise as well. Else
+    the stage whose change is least
     certain is merged with a neighbour (of its two ends the steeper one is given up) until each changes by `support`
     posterior standard deviations. The interval is the piece around a milestone on which a slope no larger than its own
     is within the pointwise posterior quantile: for a zero of f', those places at which f' = 0 would not be rejected.
