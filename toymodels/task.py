@@ -51,7 +51,13 @@ def objective(model: Model, task: Task) -> Loss:
                 f"the model predicts shape {prediction.shape} for one example, the task's target has shape {y.shape}: "
                 f"give {type(model).__name__} the output size of the task, or the task the model's size"
             )
-        return task.loss(prediction, y)
+        value = task.loss(prediction, y)
+        if jnp.shape(value):
+            raise ValueError(
+                f"the task's loss has shape {jnp.shape(value)} for one example, whose prediction has shape "
+                f"{prediction.shape} and target {y.shape}: return one number, such as a sum or a mean"
+            )
+        return value
 
     def loss(params: Params, batch: Batch) -> Float[Array, " n"]:
         # Examples lie along the last axis, and vectors (biases) are repeated along it: then `vmap` keeps it last through

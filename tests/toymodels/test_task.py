@@ -90,3 +90,13 @@ def test_finite_keeps_the_loss_and_forgets_the_population():
     task = one_sparse(3)
     assert task.population is not None
     assert finite(task, task.sample(jax.random.key(0), 4))[1:] == (task.loss, None)
+
+
+def test_a_loss_that_is_no_number_is_refused():
+    class Three:
+        def apply(self, variables, x):
+            return jnp.stack([x, x, x])
+
+    task = Task(lambda key, n: Batch(jnp.ones(n), jnp.ones(n)), lambda prediction, y: (prediction - y) ** 2)
+    with pytest.raises(ValueError, match=r"loss has shape \(3,\) for one example, .* return one number"):
+        objective(Three(), task)({}, Batch(jnp.ones(4), jnp.ones(4)))
