@@ -15,11 +15,11 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from experiments import sweep
 from experiments.experiment import Claim
-from slt.curve import Regression, regress
+from slt.curves import Regression, regress
 from slt.diagnostics import verdict
-from slt.llc import LLC, estimate_llc
+from slt.estimate import LLC, estimate_llc
 from slt.phases import ChangePoint, align, change_points, inflated
-from slt.samplers.sgld import sgld
+from slt.samplers.langevin import sgld
 
 NUMBERS = ("value", "stderr", "ess", "rhat", "mean_loss", "loss_at_centre", "saturation", "baseline_noise")
 

@@ -24,7 +24,7 @@ from experiments.devices import Program, length, rows
 from experiments.plan import probe_run, probe_train
 from experiments.record import Layout, bar, kept, layout, memory, plan
 from toymodels.task import Batch, Task
-from toymodels.train import TrainState, Trajectory
+from toymodels.training import TrainState, Trajectory
 
 BATCHES = 32  # of a sweep whose batch is not given: a kill costs 3 % of it at most
 Across = Literal["points", "examples"]
@@ -102,7 +102,7 @@ def train(
 ) -> Trajectory:
     """Train every point of `grid`: a trajectory with axes (point, time), on the host.
 
-    `advance(point, state, checkpoints)` trains one point on (`toymodels.train.advance`); `state` carries the axis of
+    `advance(point, state, checkpoints)` trains one point on (`toymodels.training.advance`); `state` carries the axis of
     points except in `step`, which they share. In a record every `chunk` checkpoints of batch i, with the state to
     continue from, are a step of the series `name`/i. `block`, `batch` and `across` are those of `run`. A point that
     goes non-finite is named in a warning; the others are untouched.

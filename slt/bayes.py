@@ -21,7 +21,7 @@ from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, Key, Scalar
 
 from slt.chains import Fold, jackknife, run_chains
-from slt.llc import Estimate, estimate_llc
+from slt.estimate import Estimate, estimate_llc
 from slt.samplers.base import Data, Loss, Params, Sampler, localised, mean_loss
 from slt.temperatures import combination
 

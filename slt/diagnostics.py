@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Scalar
 from scipy.stats import chi2
 
 if TYPE_CHECKING:
-    from slt.llc import LLC
+    from slt.estimate import LLC
 
 MIN_EFFECTIVE_PER_CHAIN = 10.0
 MAX_RHAT = 1.2

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
-from slt.curve import rows
+from slt.curves import rows
 from slt.diagnostics import verdict
-from slt.llc import LLC, estimate_llc
+from slt.estimate import LLC, estimate_llc
 from slt.samplers.base import Data, Loss, Params, Sampler
 
 ERRORS = 2.0  # standard errors off the median that still agree

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
 from slt.chains import Chains, Covariance, covariance, jackknife, pooled, run_chains
-from slt.hessian import hessian_vector_product
+from slt.curvature import hessian_vector_product
 from slt.samplers.base import Data, Loss, Params, Sampler, localised, select
 
 

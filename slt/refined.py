@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
-from slt.llc import LLC, estimate_llc
+from slt.estimate import LLC, estimate_llc
 from slt.samplers.base import Data, Loss, Params, Sampler
 
 Result = TypeVar("Result")

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
 from slt.diagnostics import ess
-from slt.llc import LLC, Estimate, estimate_llc
+from slt.estimate import LLC, Estimate, estimate_llc
 from slt.samplers.base import Data, Loss, Params, Sampler
 
 MAX_APART = 4.0  # standard errors between two ways to lambda

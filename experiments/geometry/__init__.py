@@ -27,15 +27,15 @@ from typing_extensions import Doc
 from experiments import sweep
 from experiments.experiment import at_least, positive
 from experiments.geometry.report import claims
-from slt.hessian import gaussian_llc_quadrature, hessian_vector_product, top_eigenvalues
-from slt.llc import estimate_llc
+from slt.curvature import gaussian_llc_quadrature, hessian_vector_product, top_eigenvalues
+from slt.estimate import estimate_llc
 from slt.samplers.hamiltonian import hmc
-from toymodels.analysis.geometry import blocks, canonical, dimensionality, dimensions_per_feature, leverage, polytope
+from toymodels.analysis.features import blocks, canonical, dimensionality, dimensions_per_feature, leverage, polytope
 from toymodels.models.autoencoder import Autoencoder
 from toymodels.prng import implementation
 from toymodels.task import Batch, Loss, Params, objective
 from toymodels.tasks.superposition import sparse_features
-from toymodels.train import TrainState, Trajectory, advance, linear, start
+from toymodels.training import TrainState, Trajectory, advance, linear, start
 
 __all__ = ["PRESETS", "claims", "plot", "run"]
 

@@ -18,13 +18,12 @@ from experiments import sweep
 from experiments.experiment import at_least
 from experiments.grid.cases import BATCH, CASES, DEFAULTS, SIZE, Case
 from experiments.grid.report import claims
-from slt.curve import rows
+from slt.curvature import gaussian_llc
+from slt.curves import rows
 from slt.diagnostics import verdict
+from slt.estimate import LLC, estimate_llc
 from slt.grid import plateau
-from slt.hessian import gaussian_llc
-from slt.llc import LLC, estimate_llc
-from slt.samplers.mala import mala
-from slt.samplers.sgld import sgld
+from slt.samplers.langevin import mala, sgld
 
 __all__ = ["PRESETS", "claims", "plot", "run"]
 

@@ -19,8 +19,8 @@ from experiments.experiment import at_least, positive
 from experiments.grokking.announce import boundaries
 from experiments.grokking.cases import Case, key, kinds, loss, measured, mlp, runs, train_set, trained, transformer
 from experiments.grokking.report import claims
-from toymodels.tasks.modular import entropies
-from toymodels.train import linear, union
+from toymodels.tasks.modular_arithmetic import entropies
+from toymodels.training import linear, union
 
 __all__ = ["PRESETS", "claims", "plot", "run"]
 

@@ -13,8 +13,8 @@ from toymodels.analysis.fourier import answered, excluded, gini, key_frequencies
 from toymodels.models.embedding_mlp import EmbeddingMLP
 from toymodels.models.transformer import Transformer
 from toymodels.task import Batch, Loss, Model, Params, objective
-from toymodels.tasks.modular import cross_entropy, modular, table, whole
-from toymodels.train import TrainState, Trajectory, advance, start
+from toymodels.tasks.modular_arithmetic import cross_entropy, modular, table, whole
+from toymodels.training import TrainState, Trajectory, advance, start
 
 SHARE = 0.4  # of all questions that are trained on
 FEW = 3  # by which the controls with few data divide it

@@ -29,8 +29,16 @@ from experiments.icl_regression.report import claims
 from experiments.icl_regression.stages import readings
 from toymodels.models.transformer import Transformer
 from toymodels.task import Loss, Task, objective
-from toymodels.tasks.icl_regression import dmmse, gaussian_prior, guesses, icl_regression, pairs, ridge, uniform_prior
-from toymodels.train import TrainState, Trajectory, advance, start, union
+from toymodels.tasks.in_context_regression import (
+    dmmse,
+    gaussian_prior,
+    guesses,
+    icl_regression,
+    pairs,
+    ridge,
+    uniform_prior,
+)
+from toymodels.training import TrainState, Trajectory, advance, start, union
 
 __all__ = ["PRESETS", "claims", "plot", "run"]
 

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from experiments import plots
 from experiments.icl_regression.report import SETTINGS, largest, title
 from experiments.icl_regression.stages import READINGS, edges
-from slt.curve import regress
-from slt.llc import LLC
+from slt.curves import regress
+from slt.estimate import LLC
 
 COLORS = {"loss": "#1b6ca8", "loose": "#b08d2f", "localised": "#c8553d", "second": "#7a9a4e"}
 GREY, BAD = "#8a8f94", "#7b2d8b"

@@ -24,7 +24,7 @@ from toymodels.models.transformer import Transformer
 from toymodels.prng import lowbias32
 from toymodels.task import Batch, objective
 from toymodels.tasks.text import text_windows
-from toymodels.train import TrainState, advance, log, start
+from toymodels.training import TrainState, advance, log, start
 
 __all__ = ["PRESETS", "claims", "plot", "run"]
 

@@ -23,9 +23,9 @@ from experiments.experiment import at_least, positive
 from experiments.learning_dynamics.cases import Case, digon_gain, equal_features, figures, octahedron, weighted_loss
 from experiments.learning_dynamics.changes import transitions
 from experiments.learning_dynamics.report import claims
-from toymodels.analysis.geometry import blocks, dimensionality, polytope
+from toymodels.analysis.features import blocks, dimensionality, polytope
 from toymodels.prng import lowbias32
-from toymodels.train import TrainState, advance, linear, start, union
+from toymodels.training import TrainState, advance, linear, start, union
 
 __all__ = ["PRESETS", "claims", "plot", "run"]
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from toymodels.analysis.geometry import transitions
+from toymodels.analysis.features import transitions
 
 
 class Jump(NamedTuple):

@@ -5,7 +5,7 @@ point is known exactly (`slt.strata`); eight samplers on small models whose esti
 ReLU network under W_1 c, W_2/c, which changes the weights and not the function.
 
 The deep linear networks have one setting: SGHMC of friction .03, whose slow directions mix as the root of what Langevin
-steps take; the step size that makes the stiffest direction's part 5 % too large, as `slt.calibrate` chooses it; gamma =
+steps take; the step size that makes the stiffest direction's part 5 % too large, as `slt.calibration` chooses it; gamma =
 30 at n = 1e5, growing as sqrt(n): gamma/(n h) is what it takes from a direction of curvature h, n h/gamma how long that
 one mixes.
 """
@@ -26,16 +26,14 @@ from experiments.llc_calibration import cases
 from experiments.llc_calibration.cases import Network
 from experiments.llc_calibration.report import claims
 from slt.chains import run_chains
+from slt.curvature import hessian
 from slt.diagnostics import verdict
-from slt.hessian import hessian
-from slt.llc import LLC, estimate_llc
+from slt.estimate import LLC, estimate_llc
 from slt.samplers.base import Sampler, localised
 from slt.samplers.hamiltonian import hmc, nuts
-from slt.samplers.mala import mala
+from slt.samplers.langevin import mala, sgld
+from slt.samplers.momentum import sghmc, sgnht
 from slt.samplers.preconditioned import adam_sgld, rmsprop_sgld
-from slt.samplers.sghmc import sghmc
-from slt.samplers.sgld import sgld
-from slt.samplers.sgnht import sgnht
 from slt.strata import deep_linear_local
 from slt.theory import deep_linear, regular_finite
 
@@ -142,7 +140,7 @@ def _chosen(text: str) -> list[str]:
 def _step_size(stiffest: float, bias: float) -> float:
     """eps of SGHMC that makes the part of the stiffest direction, of curvature A of U, at most `bias` too large.
 
-    eta A/(4 - 2 alpha) = bias/(1 + bias), eta = eps/2: the rule of `slt.calibrate`, for SGHMC's stationary law.
+    eta A/(4 - 2 alpha) = bias/(1 + bias), eta = eps/2: the rule of `slt.calibration`, for SGHMC's stationary law.
     """
     return 2 * (4 - 2 * FRICTION) * bias / (1 + bias) / stiffest
 

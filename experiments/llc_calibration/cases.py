@@ -25,7 +25,7 @@ from slt.theory import (
 )
 from toymodels.models.mlp import MLP
 from toymodels.task import Batch, objective
-from toymodels.tasks.regression import gaussian_inputs, regression
+from toymodels.tasks.linear_regression import gaussian_inputs, regression
 
 Weights = list[Float[np.ndarray, "_ _"]]
 

@@ -21,7 +21,7 @@ from experiments.experiment import at_least, positive
 from experiments.markov_induction.report import SETTLE, claims
 from experiments.markov_induction.runs import Case, begin, readings, trainer
 from slt.refined import blocks
-from toymodels.train import TrainState
+from toymodels.training import TrainState
 
 __all__ = ["PRESETS", "claims", "plot", "run"]
 

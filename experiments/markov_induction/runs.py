@@ -12,7 +12,7 @@ from toymodels.analysis.circuits import patterns, prefix_matching_score, previou
 from toymodels.models.transformer import Transformer
 from toymodels.task import Loss, Task, objective
 from toymodels.tasks.markov import cross_entropy, kl, markov_chains, predictors, sequences, transition_matrices
-from toymodels.train import TrainState, Trajectory, advance, start
+from toymodels.training import TrainState, Trajectory, advance, start
 
 WIDTH = 16
 DECAYED = ("W_Q", "W_K", "W_V", "W_O", "W_U")  # linear maps: not the embedding, norms and vectors of distances

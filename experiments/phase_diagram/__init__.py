@@ -35,13 +35,13 @@ from experiments.phase_diagram.theory import (
     predicted,
     prototypes,
 )
-from slt.hessian import hessian
-from slt.llc import estimate_llc
+from slt.curvature import hessian
+from slt.estimate import estimate_llc
 from slt.samplers.hamiltonian import hmc
-from toymodels.analysis.geometry import interference
+from toymodels.analysis.features import interference
 from toymodels.task import Batch, Params, Task
 from toymodels.tasks.superposition import quadrature
-from toymodels.train import TrainState, Trajectory, advance, start
+from toymodels.training import TrainState, Trajectory, advance, start
 
 __all__ = ["PRESETS", "claims", "plot", "run"]
 

@@ -21,12 +21,12 @@ from experiments import sweep
 from experiments.experiment import at_least, positive
 from experiments.saturation.cases import Case, Local, begin, deep_linear, local, quadratic, trainer
 from experiments.saturation.report import claims
-from slt.calibrate import calibrate
-from slt.curve import curve_verdict
+from slt.calibration import calibrate
+from slt.curves import curve_verdict
 from slt.diagnostics import verdict
-from slt.llc import LLC, estimate_llc
-from slt.samplers.sgld import sgld
-from toymodels.train import TrainState
+from slt.estimate import LLC, estimate_llc
+from slt.samplers.langevin import sgld
+from toymodels.training import TrainState
 
 __all__ = ["PRESETS", "claims", "plot", "run"]
 

@@ -12,8 +12,8 @@ from jaxtyping import Array, Float, Int, Key
 
 from toymodels.models.mlp import MLP
 from toymodels.task import Batch, Loss, Params, Task, objective
-from toymodels.tasks.regression import regression
-from toymodels.train import TrainState, Trajectory, advance, start, union
+from toymodels.tasks.linear_regression import regression
+from toymodels.training import TrainState, Trajectory, advance, start, union
 
 
 class Case(NamedTuple):

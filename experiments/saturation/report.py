@@ -7,8 +7,8 @@ import numpy as np
 import xarray as xr
 
 from experiments.experiment import Claim
-from slt.curve import Regression, regress
-from slt.llc import LLC
+from slt.curves import Regression, regress
+from slt.estimate import LLC
 from slt.phases import Alignment, align_shifted, change_points
 from slt.theory import deep_linear
 

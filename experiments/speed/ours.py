@@ -29,13 +29,13 @@ import numpy as np
 import optax
 
 from experiments import devices
-from slt.llc import LLC, estimate_llc
-from slt.samplers.sgld import sgld
+from slt.estimate import LLC, estimate_llc
+from slt.samplers.langevin import sgld
 from toymodels.models.autoencoder import Autoencoder
 from toymodels.prng import implementation
 from toymodels.task import Batch, objective
 from toymodels.tasks.superposition import one_sparse, polygon, sparse_features
-from toymodels.train import TrainState, Trajectory, advance, start
+from toymodels.training import TrainState, Trajectory, advance, start
 
 SAMPLES, GAMMA, STEP_SIZE, BATCH = 1000, 1.0, 1e-3, 256
 NBETA = float(SAMPLES / np.log(SAMPLES))

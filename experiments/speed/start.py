@@ -25,7 +25,7 @@ def step(request: dict[str, Any], data: Batch, points: dict[str, np.ndarray]) ->
     """The weights after one step of SGD."""
     import optax
 
-    from toymodels.train import train
+    from toymodels.training import train
 
     key, settings = jax.random.key(0, impl=lowbias32), dict(tx=optax.sgd(5e-3), batch_size=20)
     fit = lambda params: train(key, params, np.array([1]), loss=LOSS, task=finite(TASK, data), **settings)  # type: ignore
@@ -35,8 +35,8 @@ def step(request: dict[str, Any], data: Batch, points: dict[str, np.ndarray]) ->
 def curve(request: dict[str, Any], data: Batch, points: dict[str, np.ndarray]) -> np.ndarray:
     """Lambda-hat at every point."""
     from experiments.devices import spread
-    from slt.llc import LLC, estimate_llc
-    from slt.samplers.sgld import sgld
+    from slt.estimate import LLC, estimate_llc
+    from slt.samplers.langevin import sgld
 
     key, sampler = jax.random.key(0, impl=lowbias32), sgld(request["step_size"])
     settings = {name: request[name] for name in ("nbeta", "gamma", "chains", "draws", "batch_size")}

@@ -25,12 +25,12 @@ from experiments import devices
 from experiments.speed.ours import Workload
 from experiments.speed.peer import Peer
 from experiments.sweep import examples
-from slt.llc import LLC, estimate_llc
-from slt.samplers.sgld import sgld
+from slt.estimate import LLC, estimate_llc
+from slt.samplers.langevin import sgld
 from toymodels.models.transformer import Transformer
 from toymodels.prng import lowbias32
 from toymodels.task import Batch, Task, finite, objective
-from toymodels.train import TrainState, Trajectory, advance, start
+from toymodels.training import TrainState, Trajectory, advance, start
 
 SEQUENCES, NBETA, GAMMA, STEP_SIZE = 256, 100.0, 100.0, 1e-5
 

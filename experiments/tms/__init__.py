@@ -21,15 +21,15 @@ from experiments import sweep
 from experiments.experiment import at_least, multiple, positive
 from experiments.tms.report import SETTLE, claims
 from slt.diagnostics import verdict
-from slt.llc import LLC, estimate_llc
+from slt.estimate import LLC, estimate_llc
 from slt.phases import change_points
-from slt.samplers.sgld import sgld
-from toymodels.analysis.geometry import LIVE, geometry, kgon, transitions
+from slt.samplers.langevin import sgld
+from toymodels.analysis.features import LIVE, geometry, kgon, transitions
 from toymodels.models.autoencoder import Autoencoder
 from toymodels.prng import implementation
 from toymodels.task import Batch, finite, objective
 from toymodels.tasks.superposition import levels, one_sparse, polygon, potential
-from toymodels.train import TrainState, Trajectory, advance, linear, start
+from toymodels.training import TrainState, Trajectory, advance, linear, start
 
 __all__ = ["PRESETS", "claims", "plot", "run"]
 

@@ -11,7 +11,7 @@ import optax
 from blackjax.smc import resampling, tempered
 from jaxtyping import Array, Float, Int, Key, Scalar
 
-from toymodels.analysis.geometry import LIVE
+from toymodels.analysis.features import LIVE
 from toymodels.tasks.superposition import potential
 
 CELLS = 1024  # values of mu: the midpoints of a grid, on which the population loss is the exact one to 3e-7

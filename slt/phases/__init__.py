@@ -5,9 +5,9 @@ it; `vertices` and `forms` are read off the curve that a model's outputs draw in
 """
 
 from slt.phases.alignment import Alignment, align, align_shifted
-from slt.phases.change import ChangePoint, SlopeChange, change_points, inflated, slope_changes
-from slt.phases.essential import Circles, Essential, Form, Vertex, circles, essential, forms, smooth, vertices
-from slt.phases.milestones import Milestone, Process, Stage, gaussian_process, milestones, slope, stages, value
+from slt.phases.changes import ChangePoint, SlopeChange, change_points, inflated, slope_changes
+from slt.phases.essential_dynamics import Circles, Essential, Form, Vertex, circles, essential, forms, smooth, vertices
+from slt.phases.plateaus import Milestone, Process, Stage, gaussian_process, milestones, slope, stages, value
 
 __all__ = [
     "Alignment",

@@ -19,7 +19,7 @@ from experiments.learning_dynamics.cases import (
 )
 from experiments.learning_dynamics.changes import falls
 from experiments.learning_dynamics.jumps import jumps, levels, sequence
-from toymodels.analysis.geometry import dimensionality, leverage
+from toymodels.analysis.features import dimensionality, leverage
 from toymodels.tasks.superposition import quadrature
 
 P = 0.1

@@ -7,13 +7,13 @@ import pytest
 
 from experiments.llc_calibration import cases
 from slt.chains import Fold, run_chains
-from slt.hessian import hessian
+from slt.curvature import hessian
 from slt.samplers.base import localised
-from slt.samplers.sghmc import sghmc
+from slt.samplers.momentum import sghmc
 from slt.strata import deep_linear_local, generic_ranks, rank_array
 from toymodels.models.mlp import MLP
 from toymodels.task import objective
-from toymodels.tasks.regression import regression
+from toymodels.tasks.linear_regression import regression
 
 LAST = Fold(lambda params: params, lambda _, params: params)
 

@@ -5,8 +5,8 @@ import pytest
 import xarray as xr
 
 from experiments.saturation.report import claims, exact, learned_at, rank, share, shares, transitions
-from slt.curve import curve_verdict
-from slt.llc import LLC
+from slt.curves import curve_verdict
+from slt.estimate import LLC
 
 TARGET, STRENGTHS, NBETA = np.array([4.0, 2.0, 1.0, 0, 0, 0]), [0.1, 10.0], (1.0, 3e4)
 STARTS = ((6, 12, 18), (4, 11, 19))  # of the plateaus of 1, 2 and 3 learned values, of two runs

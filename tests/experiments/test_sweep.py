@@ -13,7 +13,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from experiments import devices, sweep
 from experiments.record import recording
-from toymodels import train
+from toymodels import training as train
 from toymodels.models.autoencoder import Autoencoder
 from toymodels.store import DIGEST
 from toymodels.task import Batch, Task, objective

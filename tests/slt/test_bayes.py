@@ -24,7 +24,7 @@ from slt.bayes import (
 )
 from slt.chains import run_chains
 from slt.samplers.base import localised
-from slt.samplers.mala import mala
+from slt.samplers.langevin import mala
 
 quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 GAMMA, REPLICAS, N = 1.5, 100, 12

@@ -11,8 +11,7 @@ import pytest
 
 from slt.chains import Fold, covariance, jackknife, per_chain, pooled, run_chains
 from slt.samplers.base import localised
-from slt.samplers.mala import mala
-from slt.samplers.sgld import sgld
+from slt.samplers.langevin import mala, sgld
 
 CENTRE = {"a": jnp.array([0.5, -1.0]), "b": jnp.float32(2.0)}
 NO_DATA = jnp.zeros((1,))

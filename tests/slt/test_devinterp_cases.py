@@ -11,10 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from slt.calibrate import default_nbeta
-from slt.llc import estimate_llc
-from slt.samplers.mala import mala
-from slt.samplers.sgld import sgld
+from slt.calibration import default_nbeta
+from slt.estimate import estimate_llc
+from slt.samplers.langevin import mala, sgld
 from slt.theory import normal_crossing, normal_crossing_finite, reduced_rank
 
 NBETA, NO_DATA = default_nbeta(1000), jnp.zeros((1,))

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 from slt.chains import Chains
-from slt.curve import curve_verdict, regress
+from slt.curves import curve_verdict, regress
 from slt.diagnostics import ess, rhat, step_bias, verdict
-from slt.llc import estimate_llc, summary
-from slt.samplers.mala import mala
-from slt.samplers.sgld import sgld
+from slt.estimate import estimate_llc, summary
+from slt.samplers.langevin import mala, sgld
 from slt.theory import regular_finite
 
 # compiling takes longer than running here

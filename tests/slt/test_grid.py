@@ -11,10 +11,9 @@ import pytest
 
 from slt.chains import Chains
 from slt.diagnostics import verdict
+from slt.estimate import estimate_llc, summary
 from slt.grid import llc_grid, plateau
-from slt.llc import estimate_llc, summary
-from slt.samplers.mala import mala
-from slt.samplers.sgld import sgld
+from slt.samplers.langevin import mala, sgld
 from slt.theory import regular_finite
 
 quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from slt.influence import bayesian_influence, damped_influence, loss_kernel
-from slt.samplers.mala import mala
-from slt.samplers.sgld import sgld
+from slt.samplers.langevin import mala, sgld
 
 quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 REPLICAS = 100

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from slt.llc import estimate_llc
-from slt.samplers.mala import mala
+from slt.estimate import estimate_llc
+from slt.samplers.langevin import mala
 from toymodels.tasks.superposition import polygon, potential
 
 

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 
 from slt.chains import Fold, run_chains
-from slt.llc import estimate_llc
+from slt.estimate import estimate_llc
 from slt.refined import blocks, per_block, refined_llc
 from slt.samplers.base import localised
-from slt.samplers.mala import mala
-from slt.samplers.sgld import sgld
+from slt.samplers.langevin import mala, sgld
 from slt.theory import regular_finite
 
 quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})

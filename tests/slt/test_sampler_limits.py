@@ -16,14 +16,12 @@ import pytest
 from scipy import linalg, optimize
 
 from slt.chains import Chains
-from slt.llc import estimate_llc, summary
+from slt.estimate import estimate_llc, summary
 from slt.samplers.base import Potential, Sampler, localised
 from slt.samplers.hamiltonian import hmc, nuts
-from slt.samplers.mala import mala
+from slt.samplers.langevin import mala, sgld
+from slt.samplers.momentum import sghmc, sgnht
 from slt.samplers.preconditioned import adam_sgld, rmsprop_sgld
-from slt.samplers.sghmc import sghmc
-from slt.samplers.sgld import sgld
-from slt.samplers.sgnht import sgnht
 
 NO_DATA = jnp.zeros((1,))
 # compiling takes longer than running here

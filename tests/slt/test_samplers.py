@@ -17,11 +17,9 @@ from scipy import linalg, optimize
 
 from slt.samplers.base import Point, Potential, Sampler, acceptance, localised
 from slt.samplers.hamiltonian import hmc, nuts
-from slt.samplers.mala import mala
+from slt.samplers.langevin import mala, sgld
+from slt.samplers.momentum import sghmc, sgnht
 from slt.samplers.preconditioned import adam_sgld, rmsprop_sgld
-from slt.samplers.sghmc import sghmc
-from slt.samplers.sgld import sgld
-from slt.samplers.sgnht import sgnht
 
 SAMPLES, STEPS = 10_000, 60
 NO_DATA = jnp.zeros((1,))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from slt.refined import blocks, refined_llc
-from slt.samplers.mala import mala
+from slt.samplers.langevin import mala
 from slt.susceptibility import susceptibilities
 
 quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})

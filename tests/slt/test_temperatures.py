@@ -7,9 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from slt.llc import estimate_llc
-from slt.samplers.mala import mala
-from slt.samplers.sgld import sgld
+from slt.estimate import estimate_llc
+from slt.samplers.langevin import mala, sgld
 from slt.temperatures import by_slope, by_variance, compare, disagreements, llc_at_temperatures, slope_weights
 
 quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from toymodels.analysis.geometry import (
+from toymodels.analysis.features import (
     blocks,
     canonical,
     dimensionality,

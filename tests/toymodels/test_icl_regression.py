@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from toymodels.tasks.icl_regression import (
+from toymodels.tasks.in_context_regression import (
     dmmse,
     gaussian_prior,
     icl_regression,

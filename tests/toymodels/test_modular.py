@@ -13,8 +13,8 @@ import pytest
 
 from toymodels.models.embedding_mlp import EmbeddingMLP
 from toymodels.task import Batch, objective
-from toymodels.tasks.modular import cross_entropy, entropies, modular, split, table, whole
-from toymodels.train import segment, start
+from toymodels.tasks.modular_arithmetic import cross_entropy, entropies, modular, split, table, whole
+from toymodels.training import segment, start
 
 OPERATIONS = {"add": operator.add, "subtract": operator.sub, "multiply": operator.mul, "a^2 + b": lambda a, b: a * a + b}  # fmt: skip
 RNG = np.random.default_rng(0)

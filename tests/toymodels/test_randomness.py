@@ -16,7 +16,7 @@ from toymodels.models.autoencoder import Autoencoder
 from toymodels.prng import implementation
 from toymodels.task import Batch, objective
 from toymodels.tasks.superposition import sparse_features
-from toymodels.train import train
+from toymodels.training import train
 
 R = jax.random
 GENERATORS = ["threefry2x32", "lowbias32"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from toymodels.tasks.regression import gaussian_inputs, regression, uniform_inputs
+from toymodels.tasks.linear_regression import gaussian_inputs, regression, uniform_inputs
 
 N = 20_000
 

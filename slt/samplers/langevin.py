@@ -1,10 +1,29 @@
-"""The Metropolis-adjusted Langevin algorithm (Roberts and Tweedie 1996)."""
+"""Langevin samplers: stochastic gradient Langevin dynamics (Welling and Teh 2011), and MALA (Roberts and Tweedie 1996)."""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from slt.samplers.base import Info, Params, Point, Potential, Sampler, acceptance, evaluate, langevin, start
+
+
+def sgld(step_size: Float[Array, ""] | float) -> Sampler:
+    """w <- w - (eps/2) grad U + N(0, eps), never rejected; with an exact potential, unadjusted Langevin.
+
+    On a quadratic U with curvature A its stationary variance is 1/(A (1 - eps A/4)), not 1/A: it overshoots by the
+    second factor, and diverges at eps A >= 4.
+    """
+
+    def init(key: Key[Array, ""], params: Params, potential: Potential) -> Point:
+        return start(key, params, potential)
+
+    def step(key: Key[Array, ""], state: Point, potential: Potential) -> tuple[Point, Info]:
+        key_noise, key_batch = jax.random.split(key)
+        moved = evaluate(key_batch, langevin(key_noise, state, step_size, potential), potential)
+        accepted = acceptance(state, moved, step_size) if potential.exact else jnp.full((), jnp.nan)
+        return moved, Info(state.loss, accepted)
+
+    return Sampler(init, step)
 
 
 def mala(step_size: Float[Array, ""] | float) -> Sampler:

@@ -14,7 +14,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 from matfree import decomp, eig, funm, stochtrace
 
-from slt.llc import Estimate
+from slt.estimate import Estimate
 from slt.samplers.base import Data, Loss, Params, mean_loss, select
 
 

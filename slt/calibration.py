@@ -13,11 +13,11 @@ from jaxtyping import Array, ArrayLike, Float, Key, PyTree, Scalar
 from scipy.stats import norm
 
 from slt.chains import Fold, run_chains
-from slt.curve import rows
+from slt.curves import rows
 from slt.diagnostics import MIN_EFFECTIVE_PER_CHAIN, verdict
-from slt.llc import LLC, summary
+from slt.estimate import LLC, summary
 from slt.samplers.base import Data, Loss, Params, Sampler, free_parameters, localised, mean_loss, paired, select
-from slt.samplers.sgld import sgld
+from slt.samplers.langevin import sgld
 
 LADDER = tuple(10 ** (i / 2 - 2) for i in range(13))  # gamma, in units of nbeta times the largest curvature
 ACCEPTANCE = 0.57, 0.7  # of a sampler that rejects: its best lies between (Roberts and Rosenthal 1998)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from slt.hessian import (
+from slt.curvature import (
     gaussian_llc,
     gaussian_llc_quadrature,
     hessian,
@@ -20,7 +20,7 @@ from slt.hessian import (
 from slt.theory import regular_finite
 from toymodels.models.mlp import MLP
 from toymodels.task import objective
-from toymodels.tasks.regression import gaussian_inputs, regression
+from toymodels.tasks.linear_regression import gaussian_inputs, regression
 from toymodels.tasks.superposition import polygon, potential
 
 quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})

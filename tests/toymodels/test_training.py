@@ -10,7 +10,7 @@ import pytest
 from toymodels.models.autoencoder import Autoencoder
 from toymodels.task import Batch, objective
 from toymodels.tasks.superposition import sparse_features
-from toymodels.train import MAX_STEP, Trajectory, advance, linear, log, segment, start, train, union
+from toymodels.training import MAX_STEP, Trajectory, advance, linear, log, segment, start, train, union
 
 IMPORTANCE = np.array([1.0, 0.7, 0.4, 0.1], np.float32)
 MODEL, TASK, TX, BATCH = Autoencoder(4, 2), sparse_features(IMPORTANCE, 0.5), optax.adam(0.01), 8

@@ -7,10 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from slt.calibrate import calibrate, default_nbeta
-from slt.llc import estimate_llc
-from slt.samplers.mala import mala
-from slt.samplers.sgld import sgld
+from slt.calibration import calibrate, default_nbeta
+from slt.estimate import estimate_llc
+from slt.samplers.langevin import mala, sgld
 from slt.theory import regular_finite
 
 # compiling takes longer than running here

@@ -9,10 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from slt.llc import estimate_llc
+from slt.estimate import estimate_llc
 from slt.samplers.base import localised
-from slt.samplers.mala import mala
-from slt.samplers.sgld import sgld
+from slt.samplers.langevin import mala, sgld
 from slt.theory import normal_crossing_finite, reduced_rank_finite, regular_finite
 
 NO_DATA = jnp.zeros((1,))

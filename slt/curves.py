@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from slt.diagnostics import verdict
-from slt.llc import LLC
+from slt.estimate import LLC
 
 DISGUISE = 0.99  # R^2 of lambda-hat on the loss
 
