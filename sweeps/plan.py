@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from rich.table import Table
-
 from experiments.costs import Cost, Peak, cost
 from experiments.devices import Program, length, rows
+from rich.table import Table
 
 LONG_ENOUGH = 1.0  # seconds that a probe of a training sweep should take
 

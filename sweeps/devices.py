@@ -17,14 +17,19 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from sweeps.grid import length
+
 UNKNOWN_CACHE = 2**20  # bytes of second-level cache a core, where the machine does not tell
 SHARE = 0.8  # of an accelerator's memory
+HERE, EVERYWHERE = PartitionSpec("sweep"), PartitionSpec()
+
+Function = Callable[[Any, Any], tuple[Any, Any]]
+"""(point, shared) -> (what the point gives, what is the same for all points)."""
 
 
 def mesh() -> Mesh:
     """One axis, `sweep`, over the devices of this process."""
-    devices = np.array(jax.local_devices())
-    return Mesh(devices, ("sweep",), axis_types=(AxisType.Auto,))
+    return Mesh(np.array(jax.local_devices()), ("sweep",), axis_types=(AxisType.Auto,))
 
 
 def rows(tree: Any, index: Any) -> Any:
@@ -32,64 +37,83 @@ def rows(tree: Any, index: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
-def length(tree: Any) -> int:
-    """The number of points of a grid: the leading axis that its leaves share."""
-    sizes = sorted({len(leaf) for leaf in jax.tree.leaves(tree)})
-    if len(sizes) != 1 or sizes[0] == 0:
-        raise ValueError(
-            f"the leaves of a grid have leading axes of {sizes}: all need the same number of points, at least one"
-        )
-    return sizes[0]
+class Batched(Exception):
+    """What was said to be the same for all points is not."""
 
 
 class Program(NamedTuple):
-    """A function of one point made ready for many. `apply(points, *shared)`: its results, on the host, with a leading
-    axis of points. `like(n)`: the shapes of that for n points.
+    """A function of one point made ready for many.
+
+    lowered: the program of one block, for fingerprints and plans.  apply: (points, shared) -> its results on the host,
+    with a leading axis of points.  like: n -> the shapes of that.
     """
 
-    apply: Callable[..., Any]
-    like: Callable[[int], Any]
+    lowered: Any
+    apply: Callable[[Any, Any], tuple[Any, Any]]
+    like: Callable[[int], tuple[Any, Any]]
 
 
-def spread(f: Callable[..., Any], points: Any, *shared: Any, block: int) -> Program:
-    """`f(point, *shared)` over points, `block` of them on each device at a time; `shared` goes to all as it is.
+def spread(f: Function, points: Any, shared: Any, *, block: int) -> Program:
+    """`f` over points, `block` of them on each device at a time; `shared` goes to all as it is.
 
     Compiled once: the last wave is padded with its last point.
     """
-    over, here, everywhere = mesh(), PartitionSpec("sweep"), PartitionSpec()
-    local = lambda points, shared: jax.vmap(lambda point: f(point, *shared))(points)
-    specs: Any = dict(mesh=over, in_specs=(here, everywhere), out_specs=here)
+    over = mesh()
+    local = jax.jit(jax.vmap(f, in_axes=(0, None), out_axes=(0, None)))
+    lowered = _lower(local, _blocks(points, block), shared)
+    specs: Any = dict(mesh=over, in_specs=(HERE, EVERYWHERE), out_specs=(HERE, EVERYWHERE))
     program = jax.jit(jax.shard_map(local, **specs, check_vma=False))  # the check refuses loops with constant carries
     wave = block * over.size
 
-    def apply(points: Any, *shared: Any) -> Any:
-        size, finished = length(points), []
+    def apply(points: Any, shared: Any) -> tuple[Any, Any]:
+        size, finished, common = length(points), [], None
         for first in range(0, size, wave):
             part = rows(points, np.minimum(np.arange(first, first + wave), size - 1))
-            out = program(jax.device_put(part, NamedSharding(over, here)), shared)
-            finished.append(rows(jax.device_get(out), slice(size - first)))
-        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *finished)
+            each, common = jax.device_get(program(jax.device_put(part, NamedSharding(over, HERE)), shared))
+            finished.append(rows(each, slice(size - first)))
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *finished), common
 
-    return Program(apply, _like(f, points, *shared))
+    def like(n: int) -> tuple[Any, Any]:
+        each, common = lowered.out_info
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((n, *leaf.shape[1:]), leaf.dtype), each), common
 
-
-def together(f: Callable[..., Any], points: Any, *shared: Any) -> Program:
-    """`f(point, *shared)` at one point after another, each on all devices of this process: see `sweep.examples`."""
-    everywhere, program = NamedSharding(mesh(), PartitionSpec()), jax.jit(f)
-
-    def apply(points: Any, *shared: Any) -> Any:
-        one = lambda i: jax.device_get(program(*jax.device_put((rows(points, i), *shared), everywhere)))
-        return jax.tree.map(lambda *leaves: np.stack(leaves), *[one(i) for i in range(length(points))])
-
-    return Program(apply, _like(f, points, *shared))
+    return Program(lowered, apply, like)
 
 
-def _like(f: Callable[..., Any], points: Any, *shared: Any) -> Callable[[int], Any]:
-    one = jax.eval_shape(lambda points, *shared: f(rows(points, 0), *shared), points, *shared)
-    return lambda n: jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((n, *leaf.shape), leaf.dtype), one)
+def together(f: Function, points: Any, shared: Any) -> Program:
+    """`f` at one point after another, each on all devices of this process: see `sweeps.examples`."""
+    everywhere, program = NamedSharding(mesh(), EVERYWHERE), jax.jit(f)
+    one = jax.eval_shape(lambda tree: rows(tree, 0), points)
+    lowered = program.lower(one, shared)
+
+    def apply(points: Any, shared: Any) -> tuple[Any, Any]:
+        at = lambda i: jax.device_get(program(*jax.device_put((rows(points, i), shared), everywhere)))
+        each, common = zip(*[at(i) for i in range(length(points))], strict=True)
+        return jax.tree.map(lambda *leaves: np.stack(leaves), *each), common[-1]
+
+    def like(n: int) -> tuple[Any, Any]:
+        each, common = lowered.out_info
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((n, *leaf.shape), leaf.dtype), each), common
+
+    return Program(lowered, apply, like)
 
 
-def block_size(f: Callable[..., Any], points: Any, *shared: Any, memory: int | None) -> int:
+def _lower(mapped: Any, points: Any, shared: Any) -> Any:
+    """Raises Batched where the second output depends on the point."""
+    try:
+        return mapped.lower(points, shared)
+    except ValueError as error:
+        if "out_axes" in str(error):
+            raise Batched from error
+        raise
+
+
+def _blocks(points: Any, block: int) -> Any:
+    """The shapes of one block of points."""
+    return jax.eval_shape(lambda tree: rows(tree, np.zeros(block, int)), points)
+
+
+def block_size(f: Function, points: Any, shared: Any, *, memory: int | None) -> int:
     """How many points a device takes at a time: as many as fit into `memory` bytes, and no more than its share.
 
     The bytes of one point are the compiler's own (`memory_analysis`, for two points). On a CPU the block also fits
@@ -99,18 +123,22 @@ def block_size(f: Callable[..., Any], points: Any, *shared: Any, memory: int | N
     share = ceil(length(points) / jax.device_count())
     if share <= 2 and memory is None:
         return share
-    two = jax.eval_shape(lambda points: rows(points, np.zeros(2, int)), points)
-    program = jax.jit(jax.vmap(f, in_axes=(0, *[None] * len(shared)))).lower(two, *shared).compile()
-    analysis: Any = program.memory_analysis()
-    each = (analysis.temp_size_in_bytes + analysis.argument_size_in_bytes + analysis.output_size_in_bytes) / 2
+    mapped = jax.jit(jax.vmap(f, in_axes=(0, None), out_axes=(0, None)))
+    each = memory_of(_lower(mapped, _blocks(points, 2), shared).compile()) / 2
     if memory is not None and each > memory:
         raise ValueError(
             f"one point of this sweep needs {each / 1e6:.0f} MB and the bound is {memory / 1e6:.0f} MB: write "
-            f"--memory {ceil(each / 1e6)}MB or more, or spread its examples over the devices (sweep.examples)"
+            f"--memory {ceil(each / 1e6)}MB or more, or spread its examples over the devices (sweeps.examples)"
         )
     fits = min(memory or _capacity(), _capacity()) / each
     most = min(share, max(int(fits), 2 if memory is None else min(2, int(memory / each))))
     return ceil(share / ceil(share / most))  # the same number of waves, none of them half empty
+
+
+def memory_of(compiled: Any) -> int:
+    """Bytes that a compiled program needs."""
+    analysis = compiled.memory_analysis()
+    return analysis.temp_size_in_bytes + analysis.argument_size_in_bytes + analysis.output_size_in_bytes
 
 
 def _capacity() -> int:

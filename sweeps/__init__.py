@@ -1,0 +1,24 @@
+"""How sweeps run: a function of one point over a grid, on all devices and hosts, kept in a run directory."""
+
+from sweeps.grid import Points, Runs, cross, product
+from sweeps.preemption import Preempted
+from sweeps.record import DifferentRun, Run, run
+from sweeps.store import DamagedCheckpoint
+from sweeps.sweep import Job, compute, examples, map, scan
+
+__all__ = [
+    "DamagedCheckpoint",
+    "DifferentRun",
+    "Job",
+    "Points",
+    "Preempted",
+    "Run",
+    "Runs",
+    "compute",
+    "cross",
+    "examples",
+    "map",
+    "product",
+    "run",
+    "scan",
+]

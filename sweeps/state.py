@@ -1,0 +1,87 @@
+"""The state that a scan carries, as arrays that can be kept: keys as their words, counters apart, and who has gone astray."""
+
+import bisect
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sweeps.devices import rows
+from sweeps.grid import Points
+
+
+def pack(tree: Any) -> Any:
+    """The tree with the words of its random keys in their place."""
+    return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, tree)
+
+
+def unpack(tree: Any, like: Any) -> Any:
+    """The inverse of `pack`, for a tree with the structure and types of `like`."""
+    restore = lambda leaf, like: jax.random.wrap_key_data(leaf, impl=_implementation(like)) if _is_key(like) else leaf
+    return jax.tree.map(restore, tree, like)
+
+
+def counters_of(state: Any) -> tuple[int, ...]:
+    """Which leaves are one integer that all points share, by their number; `state` has a leading axis of points."""
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
+    is_counter = lambda leaf: leaf.ndim == 1 and leaf.dtype.kind in "iu" and (leaf == leaf[0]).all()
+    return tuple(i for i, leaf in enumerate(leaves) if is_counter(leaf))
+
+
+def split(state: Any, counters: Sequence[int], *, first: bool = False) -> tuple[list[Any], list[Any]]:
+    """The leaves that points have of their own, and the counters (of the first point, where all have one)."""
+    leaves = jax.tree.leaves(state)
+    own = [leaf for i, leaf in enumerate(leaves) if i not in counters]
+    return own, [leaves[i][0] if first else leaves[i] for i in counters]
+
+
+def joined(own: Sequence[Any], common: Sequence[Any], counters: Sequence[int], like: Any) -> Any:
+    """The inverse of `split`, in the structure of `like`."""
+    leaves = list(own)
+    for i, leaf in zip(counters, common, strict=True):
+        leaves.insert(i, leaf)
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+def finite(state: Any, size: int) -> np.ndarray:
+    """Which of `size` points have no number that is not finite."""
+    fine = np.ones(size, bool)
+    for leaf in jax.tree.leaves(state):
+        if jnp.issubdtype(leaf.dtype, np.inexact):
+            fine &= np.isfinite(leaf).reshape(size, -1).all(axis=1)
+    return fine
+
+
+def report(
+    f: Any, points: Points, like: Any, counters: Sequence[int], row: int, own: Any, common: Any, stop: int
+) -> None:
+    """Warn at which time a point went non-finite: after the state (own, common) and not after `stop`, by bisection."""
+    state = unpack(joined(own, common, counters, like), like)
+    at = rows(points.tree, row)
+    one = jax.jit(lambda time: pack(points.call(f, at, state, time[None])[0]))
+
+    def broken(time: int) -> bool:
+        end = jax.tree.map(lambda leaf: np.asarray(leaf)[None], jax.device_get(one(np.int32(time))))
+        return not finite(end, 1)[0]
+
+    begin = max([int(leaf) for leaf in common if np.ndim(leaf) == 0 and int(leaf) < stop], default=0)
+    times = range(begin + 1, stop + 1)
+    first = times[min(bisect.bisect_left(times, True, key=broken), len(times) - 1)]
+    named = points.at if isinstance(points.at, dict) else {}
+    values = ", ".join(f"{name}={np.asarray(leaf)[row]}" for name, leaf in named.items() if np.ndim(leaf) == 1)
+    warnings.warn(
+        f"training went non-finite at step {first} of the sweep point {values or row}: lower its learning rate; "
+        "the other points are kept",
+        stacklevel=4,
+    )
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _implementation(key: Any) -> Any:
+    return jax.random.key_impl(key) if isinstance(key, jax.Array) else key.dtype._impl.name
