@@ -18,9 +18,7 @@ from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
-from slt.samplers.base import Info, Params, Potential, Sampler, promoted
-
-Number = Float[Array, ""] | float
+from slt.samplers.base import Info, Number, Params, Potential, Sampler, promoted, refuse_minibatches, require
 
 
 class Hamiltonian(NamedTuple):
@@ -41,6 +39,7 @@ def hmc(step_size: Number, *, leapfrog: int = 10, adaptation: int = 0) -> Sample
 
     With `adaptation` steps in `init`, h begins at sqrt(step_size) and is tuned, as are the masses.
     """
+    require(">= 1", leapfrog=leapfrog)
     return _sampler("hmc", step_size, adaptation, {"num_integration_steps": leapfrog})
 
 
@@ -49,10 +48,13 @@ def nuts(step_size: Number = 1.0, *, adaptation: int = 300, max_doublings: int =
 
     h begins at sqrt(step_size), and stays there with adaptation=0. `acceptance` is the mean over the trajectory.
     """
+    require(">= 1", max_doublings=max_doublings)
     return _sampler("nuts", step_size, adaptation, {"max_num_doublings": max_doublings})
 
 
 def _sampler(name: str, step_size: Number, adaptation: int, trajectory: dict[str, Any]) -> Sampler:
+    require("> 0", step_size=step_size)
+    require(">= 0", adaptation=adaptation)
     algorithm = getattr(blackjax, name)
     kernel = algorithm.build_kernel()
 
@@ -80,7 +82,7 @@ def _sampler(name: str, step_size: Number, adaptation: int, trajectory: dict[str
         inner, info = kernel(_raw(key), state.kernel, density, state.h, state.inverse_mass, **trajectory)
         return _at(state._replace(kernel=inner), potential), Info(state.loss, info.acceptance_rate)
 
-    return Sampler(init, step, adjusted=True)
+    return Sampler(init, step, rejects=True)
 
 
 def _raw(key: Key[Array, ""]) -> Array:
@@ -120,11 +122,7 @@ def _free(params: Params, mask: PyTree | None) -> np.ndarray:
 
 
 def _refuse(name: str, potential: Potential) -> None:
-    if not potential.exact:
-        raise ValueError(
-            f"{name} needs an exact potential, and this one draws minibatches: leave batch_size out to use all the data, "
-            "or take a stochastic sampler, sgld(step_size), sghmc(step_size) or sgnht(step_size)"
-        )
+    refuse_minibatches(name, potential)
     if any(isinstance(m, Tracer) for m in jax.tree.leaves(potential.mask)):
         raise ValueError(
             f"got a traced mask: {name} drops the frozen coordinates, so it must know them when it is compiled; build "
