@@ -1,28 +1,22 @@
 """A curve that is the loss in disguise is called so, one that is not is left alone, and findings are counted."""
 
-import jax.numpy as jnp
 import numpy as np
 
-from slt.chains import Chains
 from slt.curves import curve_verdict, regress
-from slt.estimate import summary
+from slt.estimate import LLC
 
 LOSS = np.linspace(4.4, 1.9, 10)
+TRACE = np.random.default_rng(0).gamma(1.0, size=(10, 4, 400))
+KNOWN = dict(
+    stderr=0.025, ess=1600, rhat=1.0, acceptance=0.99, exact=True, rejects=False, saturation=np.nan, step_bias=0.01
+)
 
 
 def curve(rise):
     """The estimates of checkpoints with L(w*) = LOSS and E[L] = LOSS + rise at nbeta = 100."""
-    trace = jnp.asarray(np.random.default_rng(0).gamma(1.0, size=(4, 400)), jnp.float32)
-    one = summary(
-        Chains(trace, jnp.full(4, 0.99), ()),
-        nbeta=1.0,
-        loss_at_centre=jnp.zeros(()),
-        exact=True,
-        rejects=False,
-        free=100,
-    )
-    every = one._make(np.stack([leaf] * len(LOSS)) for leaf in one)
-    return every._replace(value=100 * rise, loss_at_centre=LOSS, mean_loss=LOSS + rise)
+    known = {name: np.full(10, value) for name, value in KNOWN.items()}
+    losses = dict(loss_at_centre=LOSS, mean_loss=LOSS + rise)
+    return LLC(value=100 * rise, free=np.full(10, 100.0), trace=TRACE, **losses, **known)
 
 
 def kinds(llc):
@@ -43,7 +37,6 @@ def test_a_curve_that_is_the_loss_in_another_way_is_called_affine_and_one_that_i
 
 def test_a_curve_counts_what_is_found_at_its_checkpoints():
     llc = curve(0.1 + 0.01 * np.cos(8 * LOSS))
-    llc = llc._replace(value=np.where(np.arange(10) < 3, -1.0, llc.value))
-    (finding,) = curve_verdict(llc)
+    (finding,) = curve_verdict(llc._replace(value=np.where(np.arange(10) < 3, -1.0, llc.value)))
     assert finding.kind == "negative"
     assert finding.text.startswith("3 of 10 ")
