@@ -10,7 +10,7 @@ import pytest
 from toymodels.models.autoencoder import Autoencoder
 from toymodels.task import Batch, objective
 from toymodels.tasks.superposition import sparse_features
-from toymodels.training import MAX_STEP, Trajectory, advance, linear, log, segment, start, train, union
+from toymodels.training import MAX_STEP, Trajectory, advance, linear_steps, log_steps, segment, start, train, union
 
 IMPORTANCE = np.array([1.0, 0.7, 0.4, 0.1], np.float32)
 MODEL, TASK, TX, BATCH = Autoencoder(4, 2), sparse_features(IMPORTANCE, 0.5), optax.adam(0.01), 8
@@ -127,13 +127,13 @@ def test_many_runs_equal_the_runs_one_by_one():
 
 @pytest.mark.parametrize("batch_size", [0, -1])
 def test_an_empty_minibatch_is_refused(batch_size):
-    with pytest.raises(ValueError, match=f"got batch_size={batch_size}: a minibatch needs at least one example"):
+    with pytest.raises(ValueError, match=f"got batch_size={batch_size}: write 1 or more"):
         segment(jax.random.key(1), start(params(), TX), 1, loss=LOSS, task=TASK, tx=TX, batch_size=batch_size)
 
 
 @pytest.mark.parametrize(("stop", "every"), [(1, 1), (10, 1), (10, 3), (10, 10), (MAX_STEP, MAX_STEP // 2)])
 def test_linear_checkpoints_are_evenly_spaced_and_end_at_stop(stop, every):
-    steps = linear(stop, every)
+    steps = linear_steps(stop, every)
     assert steps.dtype == np.int32
     assert steps[0] == 0
     assert steps[-1] == stop
@@ -144,7 +144,7 @@ def test_linear_checkpoints_are_evenly_spaced_and_end_at_stop(stop, every):
 
 @pytest.mark.parametrize(("stop", "count"), [(1, 1), (10, 1), (10, 10), (1000, 7), (MAX_STEP, 50)])
 def test_log_checkpoints_are_evenly_spaced_in_the_logarithm_and_end_at_stop(stop, count):
-    steps = log(stop, count)
+    steps = log_steps(stop, count)
     assert steps.dtype == np.int32
     assert steps[0] == 0
     assert steps[-1] == stop
@@ -157,12 +157,12 @@ def test_log_checkpoints_are_evenly_spaced_in_the_logarithm_and_end_at_stop(stop
 
 
 def test_a_union_holds_the_steps_of_all_once_and_in_order():
-    steps = union(linear(10, 5), log(10, 4), np.array([3]))
+    steps = union(linear_steps(10, 5), log_steps(10, 4), np.array([3]))
     assert steps.dtype == np.int32
     assert list(steps) == [0, 1, 2, 3, 5, 10]
 
 
-@pytest.mark.parametrize("schedule", [linear, log])
+@pytest.mark.parametrize("schedule", [linear_steps, log_steps])
 @pytest.mark.parametrize(("stop", "number"), [(10, 0), (10, -1), (10, 11), (0, 1), (MAX_STEP + 1, 10)])
 def test_a_schedule_that_does_not_fit_its_steps_is_refused(schedule, stop, number):
     with pytest.raises(ValueError, match=rf"={number}, stop={stop}: write 1 <= \w+ <= stop <= {MAX_STEP}"):
