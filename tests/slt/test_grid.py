@@ -67,22 +67,6 @@ def test_a_cell_is_the_estimate_alone_with_the_same_key():
     chex.assert_trees_all_close(jax.tree.map(lambda leaf: leaf[0, 1, 2], grid), alone, rtol=1e-3, atol=1e-4)
 
 
-def test_the_loss_is_traced_as_often_for_a_grid_as_for_one_cell():
-    traces = []
-
-    def counted(w, data):
-        traces.append(1)
-        return quadratic(w, data)
-
-    def times(**axes):
-        traces.clear()
-        jax.eval_shape(lambda key: llc_grid(cell(key, counted, **SHORT), **axes), jax.random.key(0))
-        return len(traces)
-
-    one = dict(step_sizes=STEPS[:1], nbetas=NBETAS[:1], gammas=GAMMAS[:1])
-    assert times(**AXES) == times(**one) > 0
-
-
 def test_an_empty_axis_is_refused_with_what_to_write():
     with pytest.raises(ValueError, match=r"got no gammas: write at least one, gammas=jnp.array"):
         llc_grid(cell(jax.random.key(0)), **AXES | dict(gammas=np.zeros(0)))
@@ -127,12 +111,6 @@ def test_a_cell_in_which_the_verdict_finds_something_is_in_no_block():
     expected = np.zeros(HALVED.shape, bool)
     expected[2:, :, :2] = True
     np.testing.assert_array_equal(plateau(llc).member, expected)
-
-
-def test_an_estimate_that_knows_nothing_agrees_with_nothing():
-    llc = exactly(HALVED)
-    llc.stderr[:, :, 3:] = 10.0
-    assert not plateau(llc).member[:, :, 3:].any()
 
 
 def test_a_slope_is_a_plateau_as_far_as_its_ends_are_near_the_middle():

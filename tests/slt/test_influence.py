@@ -99,15 +99,6 @@ def test_the_damped_influence_is_the_leading_order():
     np.testing.assert_allclose(of_losses, -np.outer(RESIDUAL, RESIDUAL) * XSX, rtol=1e-3, atol=1e-4)
 
 
-def test_with_a_mask_the_damped_influence_is_that_of_the_block():
-    run = lambda w: damped_influence(
-        loss, w, DATA, observable=linear, nbeta=NBETA, gamma=GAMMA, mask=jnp.array([False, True])
-    )
-    variance = 1 / (NBETA * np.mean(X[:, 1] ** 2) + GAMMA)
-    expected = variance * np.outer(RESIDUAL * X[:, 1], A[:, 1])
-    np.testing.assert_allclose(quick(run)(PARAMS), expected, rtol=1e-3, atol=1e-4)
-
-
 @functools.cache
 def on(order):
     """A short kernel on examples in this order, from chains on the data in theirs."""

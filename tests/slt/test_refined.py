@@ -58,12 +58,6 @@ def test_blocks_are_named_by_their_path_and_cover_every_leaf_once():
     assert jax.tree.map(lambda *free: sum(free), *masks.values()) == jax.tree.map(lambda leaf: 1, TREE)
 
 
-def test_blocks_of_depth_one_are_the_top_level_subtrees():
-    masks = blocks(TREE, depth=1)
-    assert list(masks) == ["heads", "layer"]
-    assert masks["layer"] == {"layer": {"W": True, "b": True}, "heads": [False, False]}
-
-
 def test_bad_blocks_are_refused_with_what_to_write():
     with pytest.raises(ValueError, match=r"same name, \['a.b', 'a.b'\]: write keys without dots"):
         blocks({"a.b": jnp.ones(1), "a": {"b": jnp.ones(1)}})

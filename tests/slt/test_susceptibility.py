@@ -118,10 +118,6 @@ def test_over_the_examples_of_the_data_they_sum_to_nothing():
         np.testing.assert_allclose(np.sum(result.value, axis=1), 0, atol=1e-5)
 
 
-def test_without_a_restriction_both_are_the_same():
-    np.testing.assert_allclose(replicas()["all"].value, replicas()["all"].restricted, rtol=1e-3, atol=1e-8)
-
-
 @pytest.mark.slow
 def test_the_rise_is_the_refined_learning_coefficient():
     key = jax.random.split(jax.random.key(0), REPLICAS)[0]

@@ -79,11 +79,6 @@ def found(comparison):
     return [[one.kind for one in disagreements(of(comparison, i))] for i in rows]
 
 
-def test_slope_weights_of_two_temperatures_are_the_difference_quotient():
-    T, (a, b) = 1 / NBETAS[:2], slope_weights(jnp.asarray(NBETAS[:2]))
-    np.testing.assert_allclose([a, b], [T[0] / (T[0] - T[1]), -T[1] / (T[0] - T[1])], rtol=1e-5)
-
-
 def test_slope_weights_are_a_weighted_least_squares_fit_in_the_inverse_of_nbeta():
     T, values = 1 / NBETAS, np.array([0.3, 0.8, 0.9])
     slope, _ = np.polyfit(T, values * T, 1, w=NBETAS)
@@ -116,15 +111,6 @@ def test_the_three_ways_are_the_comparison_at_one_temperature_and_over_all():
     np.testing.assert_allclose(jnp.mean(each.value), comparison.variance.value, rtol=1e-4)
     np.testing.assert_allclose(slope.value, comparison.slope.value, rtol=1e-4)
     np.testing.assert_allclose(jnp.mean(llc.value), comparison.mean.value, rtol=1e-4)
-
-
-@pytest.mark.slow
-def test_one_temperature_is_an_ordinary_estimate():
-    llc = jax.tree.map(lambda leaf: leaf[0], sampled()[0])
-    key = jax.random.split(jax.random.split(jax.random.key(1), REPLICAS)[0], 3)[1]
-    options = dict(nbeta=60.0, gamma=20.0, chains=4, warmup=60, draws=300, thin=2)
-    alone = quick(lambda key: estimate_llc(key, quadratic, jnp.zeros(3), DATA, mala(0.6 / 80), **options))(key)
-    np.testing.assert_allclose(llc.trace[1], alone.trace, rtol=0.02, atol=0.02)
 
 
 @pytest.mark.slow

