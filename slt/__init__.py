@@ -7,7 +7,7 @@ imported when it is asked for; `slt.phases` and `slt.plots` are modules.
 import importlib
 from typing import Any
 
-from slt.calibration import Calibration, calibrate, default_nbeta
+from slt.calibration import Calibration, calibrate
 from slt.chains import (
     Chains,
     Covariance,
@@ -21,7 +21,7 @@ from slt.chains import (
 )
 from slt.curves import Regression, curve_verdict, regress
 from slt.diagnostics import Finding, findings, verdict
-from slt.estimate import LLC, Estimate, estimate_llc
+from slt.estimate import LLC, Estimate, default_nbeta, estimate_llc
 from slt.samplers.base import Potential, Sampler, localised, mean_loss
 from slt.samplers.hamiltonian import hmc, nuts
 from slt.samplers.langevin import mala, sgld
