@@ -107,8 +107,8 @@ def calibrate(
     setting, kinds = _judged(run, _with_length(problem, best, relative_stderr))
     reasons = _reasons(problem, trials, setting, kinds, best=best)
     chains = setting._asdict() | dict(nbeta=nbeta, chains=CHAINS, batch_size=batch_size)
-    step_size = chains.pop("step_size")
-    return Calibration(sampler(step_size), chains, step_size, reasons)
+    del chains["step_size"]
+    return Calibration(sampler(setting.step_size), chains, setting.step_size, reasons)
 
 
 def _trials(problem: Problem, gammas: Sequence[float] | None, troubled: float) -> list[Trial]:

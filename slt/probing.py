@@ -20,7 +20,7 @@ PerCheckpoint = Float[ArrayLike, " checkpoints"]
 
 
 class Probe(NamedTuple):
-    """What chains tell of each checkpoint; the largest curvature of L, and E|g_B - g|^2, of the places they ended at."""
+    """What chains tell of each checkpoint; the largest curvature of L, and E|g_B - g|^2, of where they ended."""
 
     llc: LLC
     curvature: PerCheckpoint
