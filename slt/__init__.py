@@ -41,8 +41,8 @@ _BY_MODULE = {
     "susceptibility": "Susceptibility susceptibilities",
     "temperatures": "Comparison by_slope by_variance combination compare disagreements "
     "llc_at_temperatures slope_weights",
-    "theory": "deep_linear norm_product normal_crossing normal_crossing_finite power_sum quadratic_network reduced_rank "
-    "reduced_rank_finite reduced_rank_local regular regular_finite tanh_network",
+    "theory": "deep_linear norm_product normal_crossing normal_crossing_finite power_sum quadratic_network "
+    "reduced_rank reduced_rank_finite reduced_rank_local regular regular_finite tanh_network",
     "phases": "Alignment ChangePoint Circles Essential Form Milestone Process SlopeChange Stage Vertex align "
     "align_shifted change_points circles essential forms gaussian_process inflated milestones slope_changes smooth "
     "stages vertices",
