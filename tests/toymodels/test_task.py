@@ -32,16 +32,16 @@ quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_l
 def test_a_sample_is_n_examples_a_function_of_its_key_and_vmap_over_a_task_equals_the_loop(name):
     factory, parameters = TASKS[name]
     draw = lambda key, *at: factory(*at).sample(key, EXAMPLES)
-    keys = jax.random.split(jax.random.key(0), 3)
-    together, alone = quick(jax.vmap(draw))(keys, *parameters), quick(draw)
+    keys = lambda: jax.random.split(jax.random.key(0), 3)
+    together, alone = quick(jax.vmap(draw))(keys(), *parameters), quick(draw)
     for i in range(3):
-        batch = alone(keys[i], *(leaf[i] for leaf in parameters))
+        batch = alone(keys()[i], *(leaf[i] for leaf in parameters))
         assert len(batch.x) == len(batch.y) == EXAMPLES
         chex.assert_tree_all_finite(batch)
         chex.assert_trees_all_close(jax.tree.map(lambda leaf: leaf[i], together), batch, rtol=1e-5, atol=1e-6)
     assert np.any(np.asarray(together.x[0]) != np.asarray(together.x[1]))
     with pytest.raises(ValueError, match="got n=0 examples: write 1 or more"):
-        factory(*(leaf[0] for leaf in parameters)).sample(keys[0], 0)
+        factory(*(leaf[0] for leaf in parameters)).sample(jax.random.key(0), 0)
 
 
 def by_hand(params, x):
