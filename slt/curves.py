@@ -12,7 +12,7 @@ DISGUISE = 0.99  # R^2 of lambda-hat on the loss
 
 
 class Regression(NamedTuple):
-    """lambda-hat = slope * L(w*) + intercept over the checkpoints of a curve, by least squares; NaN if either is constant."""
+    """lambda-hat = slope * L(w*) + intercept over a curve, by least squares; NaN if either is constant."""
 
     slope: float
     intercept: float

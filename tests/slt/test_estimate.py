@@ -76,12 +76,7 @@ def test_sgld_on_a_regular_model_has_the_exact_value_of_its_step_size():
     assert_calibrated(llc, regular_finite(CURVATURES, nbeta=100.0, gamma=30.0, step_size=0.01), 0.05)
 
 
-def test_mala_on_a_regular_model_has_the_exact_value():
-    llc = replicas(quadratic, jnp.zeros(3), mala(0.01), gamma=30.0)
-    assert_calibrated(llc, regular_finite(CURVATURES, nbeta=100.0, gamma=30.0), 0.08)
-
-
-@pytest.mark.parametrize(("k", "step_size", "relative_stderr"), [((1, 1), 0.02, 0.07), ((1, 2), 0.05, 0.12)])
+@pytest.mark.parametrize(("k", "step_size", "relative_stderr"), [((1, 2), 0.05, 0.12)])
 def test_mala_on_a_localised_monomial_has_the_exact_value(k, step_size, relative_stderr):
     llc = replicas(product(k), jnp.zeros(len(k)), mala(step_size), gamma=10.0)
     assert_calibrated(llc, normal_crossing_finite(k, nbeta=100.0, gamma=10.0), relative_stderr)
@@ -106,13 +101,6 @@ def test_minibatch_sgld_has_the_exact_value_of_its_noise_and_less_of_it_than_wit
     assert_calibrated(llc, 100 * variance / 2, 0.2)
     baseline_noise = 100 * float(jnp.std(linear(jnp.mean(X), X))) / np.sqrt(8)
     assert np.std(llc.trace) < baseline_noise
-
-
-def test_twice_the_loss_at_half_the_nbeta_is_the_same_estimate_bit_for_bit():
-    once = estimate(linear, jnp.mean(X), mala(0.005), X)
-    twice = estimate(lambda w, x: 2 * linear(w, x), jnp.mean(X), mala(0.005), X, nbeta=50.0)
-    chex.assert_trees_all_equal(once.value, twice.value)
-    chex.assert_trees_all_equal(once.trace, twice.trace)
 
 
 @pytest.mark.parametrize("batch_size", [None, 8])
@@ -142,34 +130,30 @@ def test_a_curve_by_vmap_is_the_loop_over_checkpoints_and_settings():
     chex.assert_trees_all_close(quick(jax.vmap(point))(*sweep), loop, rtol=1e-3, atol=1e-4)
 
 
-def test_trouble_at_one_checkpoint_is_nan_there_and_nowhere_else():
-    poles = lambda w, data: jnp.sum(w**2) / 2 + jnp.where(w[0] > 5, jnp.nan, 0.0)
-    curve = quick(jax.vmap(lambda w: short(poles, w, mala(0.005), key=jax.random.key(0))))(jnp.array([[0.0], [6.0]]))
-    np.testing.assert_array_equal(np.isnan(curve.value), [False, True])
-    np.testing.assert_array_equal(np.isnan(curve.stderr), [False, True])
+def test_a_nan_is_never_skipped_and_stays_at_its_checkpoint():
+    """Chains that start at 0 meet the wall at some draw, or never."""
+    wall = lambda w, at: jnp.where(jnp.abs(w) < at[0], w**2 / 2, jnp.nan)
+    run = lambda at: short(wall, jnp.array(0.0), sgld(0.005), at, key=jax.random.key(0), draws=200)
+    llc = quick(jax.vmap(run))(jnp.array([[10.0], [0.2]]))
+    assert np.isfinite(llc.trace[:, :, 0]).all()
+    np.testing.assert_array_equal(np.isnan(llc.value), [False, True])
+    np.testing.assert_array_equal(np.isnan(llc.stderr), [False, True])
 
 
-def test_one_nan_draw_is_never_skipped():
-    wall = lambda w, data: jnp.where(jnp.abs(w) < 0.2, w**2 / 2, jnp.nan)
-    llc = estimate(wall, jnp.array(0.0), sgld(0.005), draws=200)
-    assert np.isfinite(llc.trace[:, 0]).all()
-    assert np.isnan(llc.value)
-
-
-def test_what_is_known_of_an_estimate_is_said_by_fields_of_its_own():
-    full, rejecting, batch = (
-        estimate(linear, jnp.mean(X), sampler, X, batch_size=size)
-        for sampler, size in ((sgld(0.005), None), (mala(0.005), None), (sgld(0.005), 8))
-    )
-    assert [bool(llc.exact) for llc in (full, rejecting, batch)] == [True, True, False]
-    assert [bool(llc.rejects) for llc in (full, rejecting, batch)] == [False, True, False]
-    assert np.isnan([llc.acceptance for llc in (full, rejecting, batch)]).tolist() == [False, False, True]
+def test_exactness_and_rejection_are_fields_and_the_acceptance_is_unknown_on_minibatches():
+    with jax.debug_nans(True):  # a switch that stops at the first NaN, and is no business of chains
+        batch = short(linear, jnp.mean(X), sgld(0.005), X, key=jax.random.key(0), batch_size=8, draws=8)
+    assert not batch.exact
+    assert not batch.rejects
+    assert np.isnan(batch.acceptance)
+    assert np.isnan(batch.step_bias)
 
 
 def test_a_proposal_outside_the_domain_of_the_loss_is_rejected_and_counts_as_acceptance_zero():
-    """E[acceptance] of a sampler on the half line is at most its share of proposals inside it."""
     root = lambda w, data: jnp.sum((jnp.sqrt(w) - 1) ** 2)  # NaN where w < 0
     llc = estimate(root, jnp.ones(4), mala(0.4), nbeta=20.0, gamma=1.0, draws=400)
+    assert llc.exact
+    assert llc.rejects
     assert 0.05 < llc.acceptance < 0.95
     assert np.isfinite(llc.trace).all()
 
