@@ -7,13 +7,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from experiments.benchmarks.speed.measure import Measured
+
 WORKERS = Path(__file__).parent / "peers"
 ENVIRONMENTS = {
-    "notebook": "devinterp1",
+    "training": "devinterp1",
     "devinterp1": "devinterp1",
     "devinterp2": "devinterp2",
     "canonical": "canonical",
-    "transformer": "devinterp1",
 }
 
 
@@ -24,24 +27,24 @@ def python(worker: str) -> Path | None:
 
 
 class Peer:
-    """A running worker. `seconds_to_start` is what its imports took."""
+    """A running worker. `started`: seconds and processor time that its imports took."""
 
-    def __init__(self, worker: str, threads: int, *flags: str) -> None:
-        self.name = worker
-        start, command = time.perf_counter(), [str(python(worker)), "-u", str(WORKERS / f"{worker}.py")]
-        self.process = subprocess.Popen(
-            [*command, f"--threads={threads}", *flags],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=WORKERS,
-        )  # fmt: skip
-        self.version = self._read()["version"]
-        self.seconds_to_start = time.perf_counter() - start
+    def __init__(self, worker: str, threads: int) -> None:
+        self.name, self.threads = worker, threads
+        begin = time.perf_counter()
+        command = [str(python(worker)), "-u", str(WORKERS / f"{worker}.py"), f"--threads={threads}"]
+        pipes: Any = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(command, **pipes, text=True, cwd=WORKERS)
+        ready = self._read()
+        self.version, self.started = ready["version"], (time.perf_counter() - begin, ready["cpu"])
 
-    def ask(self, **request: Any) -> dict[str, Any]:
-        """The answer to a request. Raises RuntimeError with the peer's own words if it failed."""
+    def ask(self, **request: Any) -> Measured:
+        """What a request measured. Raises RuntimeError with the peer's own words if it failed."""
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
-        return self._read()
+        answer = self._read()
+        return Measured(answer["steps"], answer["seconds"], answer["cpu"], np.array(answer["values"]))
 
     def _read(self) -> dict[str, Any]:
         assert self.process.stdout is not None

@@ -1,38 +1,24 @@
-"""Our side for transformers: a training step with its examples over all devices, and chains around a trained size.
+"""Our side for transformers: a training step with its examples over all devices, and chains around a trained size."""
 
-What was tried, in milliseconds of processor time a step at width 128, 4 heads, 2 layers, context 64, batch 64, 64 tokens,
-on cores that multiply at 100 G operations a second (the products alone, 4.2 G, would take 42 on them):
-
-- one device whose operations are spread over the threads of two cores 77 to 85; two devices, half of the examples each,
-  71 to 75 (64 in the operations). The compiler adds up all gradients in one `all-reduce`.
-- one product for queries, keys and values 81 (joined head by head) and 100 (joined flat); a loop over heads 111; queries
-  as (h, t, k) or (h, k, t), keys and values too, six ways: 76 to 82. All copy before products of heads: 10 ms in all.
-- examples last, as `objective` has them, 32.1 a half; examples first 33.3. Queries scaled instead of scores 34.8, the
-  gradient of softmax by its formula 33.5, the unembedding the other way round 33.2, the variance in two passes 37.7.
-- chains at width 16, each by itself 2.7, four to a device 2.9, four in one `estimate_llc` 2.9.
-- eight examples at a time, so that everything stays in a second-level cache: a tenth less, and not worth a loop.
-"""
-
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from experiments import devices
-from experiments.speed.ours import Workload
-from experiments.speed.peer import Peer
-from experiments.sweep import examples
+from experiments.benchmarks.speed.work import ADAMW, Work, chain_values, timed
 from slt.estimate import LLC, estimate_llc
 from slt.samplers.langevin import sgld
 from toymodels.models.transformer import Transformer
 from toymodels.prng import lowbias32
 from toymodels.task import Batch, Task, finite, objective
-from toymodels.training import TrainState, Trajectory, advance, start
+from toymodels.training import Trajectory, advance, start
 
-SEQUENCES, NBETA, GAMMA, STEP_SIZE = 256, 100.0, 100.0, 1e-5
+SEQUENCES = 256
+SAMPLING = dict(nbeta=100.0, gamma=100.0, step_size=1e-5)
 
 
 class Size(NamedTuple):
@@ -67,69 +53,47 @@ def problem(size: Size) -> tuple[Transformer, Any, Task, Batch]:
     return model, params, finite(Task(lambda key, n: data, nll), data), data
 
 
-def arrays(size: Size) -> dict[str, Any]:
-    """Weights and tokens as the peer's file has them."""
-    _, params, _, data = problem(size)
-    named = {name: params[name] for name in ("W_E", "W_pos", "W_U")}
-    for l in range(size.layers):
-        named |= {f"{name}_{l}": W for name, W in params[f"attention_{l}"].items()}
-    tokens = np.concatenate([data.x, data.y[:, -1:]], axis=1)
-    return {name: np.asarray(W) for name, W in named.items()} | {"tokens": tokens}
+def arrays(params: Any, data: Batch) -> dict[str, np.ndarray]:
+    """Weights, a layer's with its number, and tokens: what a peer is handed."""
+    found: dict[str, Any] = {"tokens": np.concatenate([data.x, data.y[:, -1:]], axis=1)}
+    found |= {name: params[name] for name in ("W_E", "W_pos", "W_U")}
+    for layer, attention in ((name[-1], leaf) for name, leaf in params.items() if name.startswith("attention_")):
+        found |= {f"{name}_{layer}": W for name, W in attention.items()}
+    return {name: np.asarray(leaf) for name, leaf in found.items()}
 
 
-def request(asked: dict[str, Any], scale: float, seed: int, folder: Path) -> dict[str, Any]:
-    """What to ask the peer: our weights and data, at the length of this run."""
-    size = Size(**asked["size"])
-    file, length = folder / f"transformer{size.width}.npz", "steps" if asked["do"] == "train" else "draws"
-    if not file.exists():
-        np.savez(file, **arrays(size))
-    settings = dict(nbeta=NBETA, gamma=GAMMA, step_size=STEP_SIZE, batch=size.batch, heads=size.heads)
-    return asked | settings | {"seed": seed, "problem": str(file), length: max(4, int(asked[length] * scale))}
-
-
-def training(size: Size) -> Workload:
-    """AdamW on minibatches, the examples of each over all devices: `run(n)` gives the trajectory at step(s) n."""
-    model, params, task, _ = problem(size)
-    loss, tx = objective(model, task), optax.adamw(1e-3, weight_decay=0.01)
-
-    def fit(task: Task) -> Any:
-        def point(seed: Any, stops: Any) -> tuple[TrainState, Trajectory]:
-            key = jax.random.key(seed, impl=lowbias32)
-            return advance(key, start(params, tx), stops, loss=loss, task=task, tx=tx, batch_size=size.batch)
-
-        return point
-
-    seeds, stop = np.arange(1), np.array([1])
-    program = devices.together(fit(examples(task)), seeds, stop)
-    run = lambda n: program.apply(seeds, np.atleast_1d(np.asarray(n, np.int32)))[1]
-    return Workload(run, lambda n: n, 1, fit(task), seeds, (stop,), size.products())
-
-
-def chains(size: Size, number: int, draws: int) -> Workload:
-    """SGLD chains around the initial weights, each a point: `run(i)` gives the LLC of every one, by the i-th seeds."""
+def training(size: Size, *, steps: int, compared: int) -> Work:
+    """AdamW on minibatches, the examples of each over all devices; compared is the loss at the start."""
     model, params, task, data = problem(size)
-    loss = objective(model, task)
+    loss, tx = objective(model, task), optax.adamw(**ADAMW)
+    mesh = jax.make_mesh((jax.local_device_count(),), ("examples",), axis_types=(AxisType.Auto,))
+    over = NamedSharding(mesh, PartitionSpec("examples"))
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    spread = task._replace(sample=lambda key, n: jax.lax.with_sharding_constraint(task.sample(key, n), over))
 
-    def point(seed: Any, params: Any, data: Batch) -> LLC:
-        settings: Any = dict(nbeta=NBETA, gamma=GAMMA, chains=1, warmup=0, draws=draws, batch_size=size.batch)
-        return estimate_llc(jax.random.key(seed, impl=lowbias32), loss, params, data, sgld(STEP_SIZE), **settings)
+    @jax.jit
+    def fit(params: Any, stops: Any) -> Trajectory:
+        key = jax.random.key(0, impl=lowbias32)
+        return advance(key, start(params, tx), stops, loss=loss, task=spread, tx=tx, batch_size=size.batch)[1]
+
+    at = jax.device_put((params, np.array([steps], np.int32)), everywhere)
+    first = np.mean(jax.jit(loss)(params, data))
+    measure = timed(lambda _: jax.device_get(fit(*at)), steps, values=lambda _: [first])
+    return Work(measure, arrays(params, data), dict(heads=size.heads, batch=size.batch, steps=compared))
+
+
+def chains(size: Size, number: int, *, draws: int) -> Work:
+    """SGLD chains around the initial weights, each a point; compared is lambda-hat of every chain."""
+    model, params, task, data = problem(size)
+    loss, s = objective(model, task), SAMPLING
+    lengths: Any = dict(chains=1, warmup=0, draws=draws, batch_size=size.batch)
+
+    def estimate(seed: Any, params: Any, data: Batch) -> LLC:
+        key, sampler = jax.random.key(seed, impl=lowbias32), sgld(s["step_size"])
+        return estimate_llc(key, loss, params, data, sampler, nbeta=s["nbeta"], gamma=s["gamma"], **lengths)
 
     seeds, shared = np.arange(number), (params, data)  # as arguments: the compiler would fold constants for minutes
-    program = devices.spread(point, seeds, *shared, block=1)
+    program = devices.spread(estimate, seeds, *shared, block=1)
     run = lambda first: program.apply(seeds + first * number, *shared)
-    return Workload(run, lambda _: number * draws, 1, point, seeds, shared, size.products())
-
-
-def agreement(folder: Path) -> dict[str, Any]:
-    """The loss of the same weights on the same tokens, and lambda-hat there after 200 draws: ours, and the peer's."""
-    peer, asked = Peer("transformer", 1), dict(do="chains", size=SMALL._asdict(), chains=8, draws=200)
-    answer = peer.ask(**request(asked, 1.0, 7, folder))
-    peer.close()
-    mine = chains(SMALL, 8, 200).run(0)
-    values = np.stack([np.asarray(mine.value), answer["llc_per_chain"]])
-    error = values.std(1, ddof=1) / np.sqrt(values.shape[1])
-    return {
-        "transformer_loss": ("two", [mine.loss_at_centre[0], answer["initial_loss"]], {"units": "nats a token"}),
-        "transformer_llc": ("two", values.mean(1), {"units": "1"}),
-        "transformer_llc_error": ("two", error, {"units": "1"}),
-    }
+    settings = SAMPLING | dict(heads=size.heads, batch=size.batch, chains=number, draws=draws)
+    return Work(timed(run, number * draws, values=chain_values), arrays(params, data), settings)
