@@ -72,7 +72,7 @@ COMPARISONS = [
 
 def our_works(scale: float, folder: Path) -> dict[str, Callable[[], Work]]:
     """Every work of ours at this scale, made when called; `folder` is for what goes through files."""
-    n = lambda number: max(2, int(number * scale))
+    n = lambda number: max(4, int(number * scale))
     draws, large, small = max(20, n(500)), transformers.LARGE, transformers.SMALL
     found = {f"growth in {axis}, 8 times": functools.partial(_growth, axis, 8, n) for axis in AXES}
     found |= {f"growth in {axis}, 8 calls": functools.partial(_growth, axis, 1, n) for axis in AXES}
