@@ -11,7 +11,7 @@ import tempfile
 import warnings
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import xarray as xr
 from annotated_types import Ge, Gt, Le
@@ -19,9 +19,8 @@ from typing_extensions import Doc
 
 from experiments.benchmarks.speed import measure
 from experiments.benchmarks.speed.comparisons import COMPARISONS, our_works
-from experiments.benchmarks.speed.peer import python
-from experiments.benchmarks.speed.report import claims
-from experiments.benchmarks.speed.sides import Sides
+from experiments.benchmarks.speed.report import claims, plot
+from experiments.benchmarks.speed.sides import Sides, python
 
 __all__ = ["PRESETS", "claims", "plot", "run"]
 
@@ -59,7 +58,7 @@ def run(
         measure.say(f"trying the sides of {len(wanted)} comparisons first")
         sides = Sides(our_works(scale, Path(folder)), Path(folder), stack)
         pairs = [sides.pair(comparison) for comparison in wanted]
-        results = measure.in_turn([pair[:2] for pair in pairs], [c.agree for c in wanted], rounds)
+        results = measure.in_turn([pair[:2] for pair in pairs], [agree for _, _, agree, _ in pairs], rounds)
         versions = sorted({peer.version for peer in sides.peers.values()})
     variables = {
         "least": ("comparison", [c.least for c in wanted], {"long_name": "ratio that is expected at least"}),
@@ -68,13 +67,8 @@ def run(
         "threads": ("comparison", [threads for *_, threads in pairs], {"long_name": "of the peer, the better number"}),
     }
     labels = {"comparison": [f"{c.work}: {c.label}" for c in wanted]}
-    return results.assign(variables).assign_coords(labels).assign_attrs(
-        missing=", ".join(missing), versions=", ".join(versions)
+    return (
+        results.assign(variables)
+        .assign_coords(labels)
+        .assign_attrs(missing=", ".join(missing), versions=", ".join(versions))
     )
-
-
-def plot(results: xr.Dataset) -> Any:
-    """Ratios with what was expected, agreement of what is computed, and the load of the machine."""
-    from experiments.benchmarks.speed.figure import draw
-
-    return draw(results)

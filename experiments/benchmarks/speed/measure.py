@@ -86,8 +86,10 @@ def disagreement(how: str, ours: np.ndarray, theirs: np.ndarray) -> float:
     """How far two results are apart, of what is allowed; 1 or less is agreement.
 
     equal: relative difference of numbers that should be equal. paired: t of the log ratio of losses from the same
-    initial weights. independent: Welch's t of two samples of chains. Else NaN.
+    initial weights. independent: Welch's t of two samples of chains. NaN where there is nothing to compare.
     """
+    if not ours.size or not theirs.size:
+        return np.nan
     if how == "equal":
         return float(np.abs(np.subtract(theirs, ours) / ours).max() / RELATIVE)
     if how == "paired":

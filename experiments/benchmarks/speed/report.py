@@ -1,34 +1,36 @@
-"""The claims of `speed`: each ratio with its spread, each agreement, and whether the machine was busy."""
+"""The claims and the figure of `speed`: ratios, agreement of what is computed, and what the machine's load did."""
+
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from experiments.benchmarks.speed.measure import RELATIVE, STANDARD_ERRORS, busy, ratios
+from experiments.benchmarks.speed.measure import CROWDED, RELATIVE, STANDARD_ERRORS, busy, ratios
+from experiments.plots import STYLE
 from experiments.shared.claims import Claim
 
 TARGET = "target of this project"
 LATE = 1.5  # times the seconds expected
+MET, MISSED, LIMIT, QUIET = "#1b6ca8", "#c8553d", "#2f3e46", "#8a8f94"
 
 
 def claims(results: xr.Dataset) -> list[Claim]:
-    """Every ratio beside its target, every agreement beside its limit, and what the load did."""
-    names = results.comparison.values.tolist()
-    found = [_ratio(results, i, name) for i, name in enumerate(names)]
-    apart = zip(names, results.disagreement.values.tolist(), strict=True)
-    found += [_agreement(name, value) for name, value in apart if np.isfinite(value)]
-    return [*found, *_circumstances(results)]
+    """Every ratio beside its target, whether the same was computed, and what the load did."""
+    found = [_ratio(results, i, name) for i, name in enumerate(results.comparison.values.tolist())]
+    missing = [name for name in results.attrs["missing"].split(", ") if name]
+    if missing:
+        found.append(Claim("kinds of peers left out", f"`make peers`: {', '.join(missing)}", "0", len(missing)))
+    return [*found, *_agreement(results), _load(results), _duration(results)]
 
 
 def _ratio(results: xr.Dataset, i: int, name: str) -> Claim:
     low, value, high = ratios(results)[i].tolist()
     least, most = results.least.values[i], results.most.values[i]
-    expected = f">= {least:g}" if np.isinf(most) else f"{least:.2f} to {most:.2f}"
-    disturbed = int(busy(results)[i].any("side").sum())
-    rounds = results.sizes["round"]
+    disturbed, rounds = int(busy(results)[i].any("side").sum()), results.sizes["round"]
     return Claim(
         text=f"steps a second, ours to theirs: {name}"[:80],
         source=f"{TARGET}; machine busy in {disturbed} of {rounds} rounds" if disturbed else TARGET,
-        expected=expected,
+        expected=f">= {least:g}" if np.isinf(most) else f"{least:.2f} to {most:.2f}",
         value=value,
         low=low,
         high=high,
@@ -39,43 +41,91 @@ def _ratio(results: xr.Dataset, i: int, name: str) -> Claim:
     )
 
 
-def _agreement(name: str, value: float) -> Claim:
+def _agreement(results: xr.Dataset) -> list[Claim]:
+    apart = results.disagreement.dropna("comparison").values
+    if not apart.size:
+        return []
+    return [
+        Claim(
+            text="greatest difference of the results, of what is allowed",
+            source=f"{STANDARD_ERRORS:g} standard errors; {RELATIVE:g} for the same function",
+            expected="<= 1",
+            value=float(apart.max()),
+            count=apart.size,
+            unit="times",
+            holds=bool(apart.max() <= 1),
+        )
+    ]
+
+
+def _load(results: xr.Dataset) -> Claim:
+    disturbed, load = busy(results), results.load_average.values
     return Claim(
-        text=f"same result: {name}"[:80],
-        source=f"within {STANDARD_ERRORS:g} standard errors (the same function: {RELATIVE:g})",
-        expected="<= 1",
-        value=value,
-        unit="of what is allowed",
-        holds=value <= 1,
+        text="measurements disturbed by other work on the machine",
+        source=f"load average {load.min():.1f} to {load.max():.1f} on {results.attrs['cores']} cores",
+        expected="0",
+        value=100 * float(disturbed.mean()),
+        count=disturbed.size,
+        unit="%",
+        holds=not disturbed.any(),
+        headline=True,
     )
 
 
-def _circumstances(results: xr.Dataset) -> list[Claim]:
-    """How much of the run other work disturbed, how long it took, and which peers are missing."""
-    disturbed, late = busy(results), results.attrs["took_seconds"] / results.attrs["expected_seconds"]
-    share, load = 100 * float(disturbed.mean()), results.load_average.values
-    missing = [name for name in results.attrs["missing"].split(", ") if name]
-    found = [
-        Claim(
-            text="measurements while the machine was busy with other work",
-            source=f"load average {load.min():.1f} to {load.max():.1f} on {results.attrs['cores']} cores",
-            expected="0",
-            value=share,
-            count=disturbed.size,
-            unit="%",
-            holds=share == 0,
-            headline=True,
-        ),
-        Claim(
-            text="how long the rounds took, to what was said before",
-            source=f"a trial, which said {results.attrs['expected_seconds']:.0f} s",
-            expected=f"<= {LATE:g}",
-            value=late,
-            unit="times",
-            holds=late <= LATE,
-        ),
-    ]
-    if missing:
-        text, source = "kinds of peers that were left out", f"`make peers`: {', '.join(missing)}"
-        found.append(Claim(text, source, "0", len(missing), unit="", holds=None))
-    return found
+def _duration(results: xr.Dataset) -> Claim:
+    took, expected = results.attrs["took_seconds"], results.attrs["expected_seconds"]
+    return Claim(
+        text="how long the rounds took, to what was said before",
+        source=f"a trial of each side, which said {expected:.0f} s",
+        expected=f"<= {LATE:g}",
+        value=took / expected,
+        unit="times",
+        holds=bool(took <= LATE * expected),
+    )
+
+
+def plot(results: xr.Dataset) -> Any:
+    """One row for each comparison: ratios with what was expected, difference of the results, load of the machine."""
+    import matplotlib.pyplot as plt
+
+    names = results.comparison.values.tolist()
+    with plt.rc_context(STYLE):
+        size = (14, 1.5 + 0.32 * len(names))
+        figure, axes = plt.subplots(1, 3, figsize=size, layout="constrained", sharey=True, width_ratios=[2, 1, 1])
+        for panel, ax in zip((_draw_ratios, _draw_agreement, _draw_load), axes, strict=True):
+            panel(ax, results)
+        axes[0].set_yticks(range(len(names)), names)
+        axes[0].set_ylim(len(names) - 0.4, -0.6)
+    plt.close(figure)
+    return figure
+
+
+def _draw_ratios(axes: Any, results: xr.Dataset) -> None:
+    found = ratios(results)
+    for y, (low, middle, high) in enumerate(found):
+        least, most = results.least.values[y], results.most.values[y]
+        axes.barh(y, middle, color=MET if least <= middle <= most else MISSED, height=0.62)
+        axes.plot([low, high], [y, y], color="black", lw=1.4)
+        axes.vlines([limit for limit in (least, most) if np.isfinite(limit)], y - 0.42, y + 0.42, color=LIMIT, lw=2.5)
+        axes.text(max(high, least) * 1.15, y, f"{middle:.3g}", va="center")
+    axes.set(xscale="log", xlabel="our steps a second to theirs (line: least to greatest of a round)")
+    axes.set_xlim(min(0.3, found.min() / 2), 4 * max(found.max(), results.least.values.max()))
+    axes.set_title("upright: target; blue: met, red: missed", loc="left")
+
+
+def _draw_agreement(axes: Any, results: xr.Dataset) -> None:
+    apart = results.disagreement.values
+    axes.scatter(apart, np.arange(len(apart)), color=np.where(apart <= 1, MET, MISSED))
+    axes.axvline(1, color=LIMIT, lw=2.5)
+    axes.set(xlabel="difference, of what is allowed", xlim=(0, 1.1 * np.nanmax([1.1, *apart])))
+    axes.set_title("the same result?", loc="left")
+
+
+def _draw_load(axes: Any, results: xr.Dataset) -> None:
+    disturbed, cores = busy(results), results.attrs["cores"]
+    for y in range(results.sizes["comparison"]):
+        load, marked = results.load_average[y].values.ravel(), disturbed[y].values.ravel()
+        axes.scatter(load, np.full(load.size, y), s=16, c=np.where(marked, MISSED, QUIET))
+    axes.axvline(CROWDED * cores, color=LIMIT, lw=2.5)
+    axes.set(xlabel=f"load average before each measurement, {cores} cores", xlim=(0, None))
+    axes.set_title(f"other work: red, {float(disturbed.mean()):.0%}", loc="left")
