@@ -26,7 +26,7 @@ class Comparison(NamedTuple):
     label: str
     least: float
     worker: str = ""
-    asked: dict[str, Any] = {}
+    asked: dict[str, Any] | None = None
     most: float = np.inf
     headline: bool = False
 

@@ -1,5 +1,6 @@
 """Measurements of two sides in turn: how long they will take, what each took, and what the machine's load did to it."""
 
+import functools
 import os
 import sys
 import time
@@ -91,12 +92,10 @@ def disagreement(how: str, ours: np.ndarray, theirs: np.ndarray) -> float:
     if not ours.size or not theirs.size:
         return np.nan
     if how == "equal":
-        return float(np.abs(np.subtract(theirs, ours) / ours).max() / RELATIVE)
-    if how == "paired":
-        return float(abs(stats.ttest_rel(np.log(theirs), np.log(ours)).statistic) / STANDARD_ERRORS)
-    if how == "independent":
-        return float(abs(stats.ttest_ind(theirs, ours, equal_var=False).statistic) / STANDARD_ERRORS)
-    return np.nan
+        return float(np.abs(theirs / ours - 1).max() / RELATIVE)
+    welch = functools.partial(stats.ttest_ind, equal_var=False)
+    test: Any = stats.ttest_rel(np.log(theirs), np.log(ours)) if how == "paired" else welch(theirs, ours)
+    return float(abs(test.statistic) / STANDARD_ERRORS)
 
 
 def cores() -> int:
@@ -109,7 +108,7 @@ def load() -> str:
     return f"load average {os.getloadavg()[0]:.1f} on {cores()} cores"
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float | int) -> str:
     """Seconds or minutes in words."""
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
 

@@ -19,7 +19,7 @@ def claims(results: xr.Dataset) -> list[Claim]:
     found = [_ratio(results, i, name) for i, name in enumerate(results.comparison.values.tolist())]
     missing = [name for name in results.attrs["missing"].split(", ") if name]
     if missing:
-        found.append(Claim("kinds of peers left out", f"`make peers`: {', '.join(missing)}", "0", len(missing)))
+        found.append(Claim("kinds of peers left out", f"`make peers`: {', '.join(missing)}", "0", float(len(missing))))
     return [*found, *_agreement(results), _load(results), _duration(results)]
 
 

@@ -79,7 +79,7 @@ class Sides:
             return mine, self._own(comparison.label)[1], ours.agree, 0
         file = self.folder / f"{comparison.work.replace('/', '-')}.npz"
         np.savez(file, **ours.arrays)  # pyright: ignore[reportArgumentType]
-        request = ours.settings | comparison.asked | dict(problem=str(file))
+        request = ours.settings | (comparison.asked or {}) | dict(problem=str(file))
         if comparison.work.startswith("curve"):
             theirs = tried(lambda seed: curve_of_peer(comparison.worker, request | {"seed": seed}))
             return mine, theirs, ours.agree, 1

@@ -40,14 +40,14 @@ class Work(NamedTuple):
     """
 
     measure: Callable[[int], Measured]
-    arrays: dict[str, np.ndarray] = {}
-    settings: dict[str, Any] = {}
+    arrays: dict[str, np.ndarray]
+    settings: dict[str, Any]
     agree: str = ""
     compiles: bool = True
 
 
 def timed(
-    run: Callable[[int], Any], steps: float, *, repeats: int = 1, values: Callable[[Any], Any] = lambda _: ()
+    run: Callable[[int], Any], steps: float | int, *, repeats: int = 1, values: Callable[[Any], Any] = lambda _: ()
 ) -> Callable[[int], Measured]:
     """Measure `run(seed)` with its result on the host, so many times with seeds of their own; it does `steps` steps."""
 
@@ -196,22 +196,26 @@ def chains(
     return Work(measure, problem.arrays, s | dict(chains=number, draws=draws), agree="independent")
 
 
-def transformer_training(size: Size, *, steps: int, compared: int) -> Work:
-    """AdamW on minibatches, the examples of each over all devices; compared is the loss at the start."""
-    problem, tx = transformer(size), optax.adamw(**ADAMW)
-    task = problem.task
+def on_all_devices(problem: Problem, batch: int) -> tuple[Callable[..., Trajectory], Any]:
+    """AdamW whose minibatches lie over all devices: a function (params, stops), and its params on every device."""
+    task, tx = problem.task, optax.adamw(**ADAMW)
     mesh = jax.make_mesh((jax.local_device_count(),), ("examples",), axis_types=(AxisType.Auto,))
-    over, everywhere = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (["examples"], []))
+    over, everywhere = NamedSharding(mesh, PartitionSpec("examples")), NamedSharding(mesh, PartitionSpec())
     spread = task._replace(sample=lambda key, n: jax.lax.with_sharding_constraint(task.sample(key, n), over))
 
-    @jax.jit
     def fit(params: Any, stops: Any) -> Trajectory:
         key = jax.random.key(0, impl=implementation("lowbias32"))
-        return advance(key, start(params, tx), stops, loss=problem.loss, task=spread, tx=tx, batch_size=size.batch)[1]
+        return advance(key, start(params, tx), stops, loss=problem.loss, task=spread, tx=tx, batch_size=batch)[1]
 
-    at = jax.device_put((problem.params, np.array([steps], np.int32)), everywhere)
+    return jax.jit(fit), jax.device_put(problem.params, everywhere)
+
+
+def transformer_training(size: Size, *, steps: int, compared: int) -> Work:
+    """AdamW on a transformer; compared is the loss at the start."""
+    problem, stops = transformer(size), np.array([steps], np.int32)
+    fit, params = on_all_devices(problem, size.batch)
     first = np.mean(jax.jit(problem.loss)(problem.params, problem.data))
-    measure = timed(lambda _: jax.device_get(fit(*at)), steps, values=lambda _: [first])
+    measure = timed(lambda _: jax.device_get(fit(params, stops)), steps, values=lambda _: [first])
     return Work(measure, problem.arrays, problem.settings | dict(steps=compared), agree="equal")
 
 
@@ -220,7 +224,8 @@ def peak(operations: float, *, size: int) -> Work:
     number = jax.local_device_count()
     points = np.ones((number, size, size), np.float32)
     program = devices.spread(lambda x: (x @ x).max(), points, block=1)
-    return Work(timed(lambda _: program.apply(points), number * 2 * size**3 / operations, repeats=4))
+    measure = timed(lambda _: program.apply(points), number * 2 * size**3 / operations, repeats=4)
+    return Work(measure, {}, {})
 
 
 def curve(draws: int, folder: Path, *, cold: bool) -> Work:
@@ -229,8 +234,8 @@ def curve(draws: int, folder: Path, *, cold: bool) -> Work:
     cold: nothing compiled is kept from one time to the next.
     """
     problem = pentagon()
-    at = {name: np.stack([problem.arrays[name]] * POINTS) for name in "Wb"}
-    np.savez(folder / "curve.npz", x=problem.arrays["x"], **at)
+    W, b = (np.stack([problem.arrays[name]] * POINTS) for name in "Wb")
+    np.savez(folder / "curve.npz", x=problem.arrays["x"], W=W, b=b)
     settings = problem.settings | dict(chains=CHAINS, draws=draws)
 
     def measure(_: int) -> Measured:
