@@ -55,6 +55,9 @@ def in_turn(pairs: Sequence[tuple[Side, Side]], agree: Sequence[str], rounds: in
             found[name][i, s, r] = getattr(measured, name)
         if r == 0:
             values[i][s] = measured.values
+        if r == 0 and (i, s) == (len(pairs) - 1, 1):
+            first = time.perf_counter() - begin
+            say(f"the first round took {duration(first)}: about {duration(first * (rounds - 1))} more ({load()})")
     took, axes = time.perf_counter() - begin, ("comparison", "side", "round")
     units = {"steps": "1", "seconds": "s", "cpu": "s", "load_average": "1"}
     variables: dict[str, Any] = {name: (axes, array, {"units": units[name]}) for name, array in found.items()}
