@@ -28,7 +28,7 @@ def _ratio(results: xr.Dataset, i: int, name: str) -> Claim:
     least, most = results.least.values[i], results.most.values[i]
     disturbed, rounds = int(busy(results)[i].any("side").sum()), results.sizes["round"]
     return Claim(
-        text=f"steps a second, ours to theirs: {name}"[:80],
+        text=f"ratio of speeds, {name}"[:80],
         source=f"{TARGET}; machine busy in {disturbed} of {rounds} rounds" if disturbed else TARGET,
         expected=f">= {least:g}" if np.isinf(most) else f"{least:.2f} to {most:.2f}",
         value=value,
@@ -108,16 +108,16 @@ def _draw_ratios(axes: Any, results: xr.Dataset) -> None:
         axes.plot([low, high], [y, y], color="black", lw=1.4)
         axes.vlines([limit for limit in (least, most) if np.isfinite(limit)], y - 0.42, y + 0.42, color=LIMIT, lw=2.5)
         axes.text(max(high, least) * 1.15, y, f"{middle:.3g}", va="center")
-    axes.set(xscale="log", xlabel="our steps a second to theirs (line: least to greatest of a round)")
+    axes.set(xscale="log", xlabel="our steps a second to theirs, within a round: least, median, greatest")
     axes.set_xlim(min(0.3, found.min() / 2), 4 * max(found.max(), results.least.values.max()))
-    axes.set_title("upright: target; blue: met, red: missed", loc="left")
+    axes.set_title("upright line: target; blue: met, red: missed", loc="left")
 
 
 def _draw_agreement(axes: Any, results: xr.Dataset) -> None:
     apart = results.disagreement.values
     axes.scatter(apart, np.arange(len(apart)), color=np.where(apart <= 1, MET, MISSED))
     axes.axvline(1, color=LIMIT, lw=2.5)
-    axes.set(xlabel="difference, of what is allowed", xlim=(0, 1.1 * np.nanmax([1.1, *apart])))
+    axes.set(xlabel="difference / what is allowed", xlim=(0, 1.1 * np.nanmax([1.1, *apart])))
     axes.set_title("the same result?", loc="left")
 
 
@@ -127,5 +127,5 @@ def _draw_load(axes: Any, results: xr.Dataset) -> None:
         load, marked = results.load_average[y].values.ravel(), disturbed[y].values.ravel()
         axes.scatter(load, np.full(load.size, y), s=16, c=np.where(marked, MISSED, QUIET))
     axes.axvline(CROWDED * cores, color=LIMIT, lw=2.5)
-    axes.set(xlabel=f"load average before each measurement, {cores} cores", xlim=(0, None))
-    axes.set_title(f"other work: red, {float(disturbed.mean()):.0%}", loc="left")
+    axes.set(xlabel=f"load average, {cores} cores", xlim=(0, None))
+    axes.set_title(f"red: disturbed, {float(disturbed.mean()):.0%}", loc="left")
