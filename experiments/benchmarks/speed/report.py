@@ -106,8 +106,9 @@ def _draw_ratios(axes: Any, results: xr.Dataset) -> None:
         least, most = results.least.values[y], results.most.values[y]
         axes.barh(y, middle, color=MET if least <= middle <= most else MISSED, height=0.62)
         axes.plot([low, high], [y, y], color="black", lw=1.4)
-        axes.vlines([limit for limit in (least, most) if np.isfinite(limit)], y - 0.42, y + 0.42, color=LIMIT, lw=2.5)
-        axes.text(max(high, least) * 1.15, y, f"{middle:.3g}", va="center")
+        limits = [limit for limit in (least, most) if np.isfinite(limit)]
+        axes.vlines(limits, y - 0.42, y + 0.42, color=LIMIT, lw=2.5)
+        axes.text(max(high, *limits) * 1.15, y, f"{middle:.3g}", va="center")
     axes.set(xscale="log", xlabel="our steps a second to theirs, within a round: least, median, greatest")
     axes.set_xlim(min(0.3, found.min() / 2), 4 * max(found.max(), results.least.values.max()))
     axes.set_title("upright line: target; blue: met, red: missed", loc="left")
