@@ -58,7 +58,7 @@ def our_works(scale: float, folder: Path) -> dict[str, Callable[[], Work]]:
     """Every work of ours at this scale, made when called; `folder` is for what goes through files."""
     n = lambda number: max(4, int(number * scale))
     draws = max(20, n(500))
-    sample = lambda **settings: work.chains(work.pentagon(), 512, each=4, draws=draws, **settings)
+    sample = lambda **more: work.chains(work.pentagon(), 512, each=4, draws=draws, block=8, **more)
     found = {f"growth in {axis}, 8 times": functools.partial(growth, axis, 8, n) for axis in AXES}
     found |= {f"growth in {axis}, 8 calls": functools.partial(growth, axis, 1, n) for axis in AXES}
     return found | {
