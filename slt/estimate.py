@@ -1,12 +1,12 @@
 """The local learning coefficient, estimated by sampling near a point."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key, PyTree, Scalar
 
-from slt.chains import Chains, Sampling, run_chains
+from slt.chains import NOTHING, Chains, Fold, Sampling, run_chains
 from slt.samplers.base import (
     Data,
     Loss,
@@ -86,14 +86,41 @@ def estimate_llc(
     draw's own minibatch, a control variate. `chance` is the loss of an untrained or constant model:
     with it the estimate says how far the chains went towards it. Pure: `vmap` it over checkpoints for a curve.
     """
+    sampling = Sampling(chains, warmup, draws, thin, batch_size)
+    options = Options(nbeta, gamma, sampling, mask, chance)
+    return estimate_and_fold(key, loss, params, data, sampler, options=options)[0]
+
+
+class Options(NamedTuple):
+    """The options of `estimate_llc`, in one."""
+
+    nbeta: Number
+    gamma: Number
+    sampling: Sampling
+    mask: PyTree | None = None
+    chance: Number | None = None
+
+
+def estimate_and_fold(
+    key: Key[Array, ""],
+    loss: Loss,
+    params: Params,
+    data: Data,
+    sampler: Sampler,
+    *,
+    options: Options,
+    fold: Fold = NOTHING,
+) -> tuple[LLC, Any]:
+    """`estimate_llc`, and what `fold` made of the draws: one carry a chain."""
+    nbeta, gamma, sampling, mask, chance = options
     require("> 0", nbeta=nbeta)
-    potential = localised(loss, data, params, nbeta=nbeta, gamma=gamma, batch_size=batch_size, mask=mask)
+    potential = localised(loss, data, params, nbeta=nbeta, gamma=gamma, batch_size=sampling.batch_size, mask=mask)
     with jax.debug_nans(False):  # NaN is a value here: trouble is found by `verdict`, and never raised
         loss_at_centre = mean_loss(loss, params, data)
         if not potential.exact:
             potential = paired(potential, params, loss_at_centre)
-        run = run_chains(key, sampler, potential, params, Sampling(chains, warmup, draws, thin, batch_size))
-        return summary(
+        run = run_chains(key, sampler, potential, params, sampling, fold=fold)
+        llc = summary(
             run,
             nbeta=nbeta,
             loss_at_centre=loss_at_centre,
@@ -102,6 +129,7 @@ def estimate_llc(
             free=free_parameters(params, mask),
             chance=chance,
         )
+    return llc, run.folded
 
 
 def summary(

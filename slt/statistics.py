@@ -34,7 +34,7 @@ def autocorrelation_time(trace: Float[np.ndarray, "chains draws"]) -> float:
     return float(max(1.0, tau[window[0] if len(window) else -1]))
 
 
-def step_bias(acceptance: Scalar, value: Scalar, free: Float[Array, ""] | int) -> Scalar:
+def step_bias(acceptance: Scalar, value: Scalar, free: Float[Array, ""] | float | int) -> Scalar:
     """At most by which share of itself unadjusted Langevin overestimates lambda: b = (x/4)/(1 - x/4), x a step eps A.
 
     On a quadratic a coordinate is off by b(eps A_i) (`slt.theory.regular_finite`), and the acceptance is 2 Phi(-s/2)

@@ -25,10 +25,14 @@ def unpack(tree: Any, like: Any) -> Any:
 
 
 def counters_of(state: Any) -> tuple[int, ...]:
-    """Which leaves are one integer that all points share, by their number; `state` has a leading axis of points."""
-    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
+    """Which leaves at the top of `state` (its axis of points first) are one integer that all points share, by number.
+
+    Those further down (an optimiser's count) stay with their points, whose arithmetic they enter: as one number they
+    changed the last bits of Adam.
+    """
+    leaves = enumerate(jax.tree.leaves_with_path(state))
     is_counter = lambda leaf: leaf.ndim == 1 and leaf.dtype.kind in "iu" and (leaf == leaf[0]).all()
-    return tuple(i for i, leaf in enumerate(leaves) if is_counter(leaf))
+    return tuple(i for i, (path, leaf) in leaves if len(path) <= 1 and is_counter(np.asarray(leaf)))
 
 
 def split(state: Any, counters: Sequence[int], *, first: bool = False) -> tuple[list[Any], list[Any]]:

@@ -92,7 +92,7 @@ def scan(
 
     `begin(point)` is the state before the first time; `f(point, state, times)` carries it through some of the times
     and returns (state, outputs), outputs with a leading axis of times (`toymodels.advance`). Every `chunk` times of a
-    batch are kept with the state to go on from. Integers of the state that all points share (a step counter) stay one
+    batch are kept with the state to go on from. Integers at the top of the state that all points share (a step counter) stay one
     number: a loop whose length differed by point would run masked. A point whose state goes non-finite is named in a
     warning; the others are untouched. `name`, `block`, `batch` and `across` are those of `map`.
     """

@@ -10,7 +10,7 @@ Axes = Any  # of Matplotlib
 
 
 def columns(
-    W: Float[Array | np.ndarray, "2 features"], axes: Axes | None = None, names: Sequence[str] | None = None
+    W: Float[Array | np.ndarray, "_ features"], axes: Axes | None = None, names: Sequence[str] | None = None
 ) -> Axes:
     """The columns of W as arrows, with the polygon around those of the live features. `names` label the arrows."""
     W = np.asarray(W, float)
@@ -29,12 +29,14 @@ def columns(
         ax.fill(*hull, facecolor="0.94", edgecolor="0.6", linewidth=1, zorder=0)
     except (QhullError, ValueError):  # fewer than three directions, or NaN: there is no polygon
         pass
-    for i in np.flatnonzero(np.isfinite(size)):
+    for i in np.flatnonzero(size > 0.08 * np.nanmax(size, initial=0)):
         style = dict(arrowstyle="-|>", color=colours[i], linewidth=1.8, shrinkA=0, shrinkB=0, mutation_scale=12)
         ax.annotate("", W[:, i], (0, 0), arrowprops=style)
         if names is not None:
             place = W[:, i] * (1 + 0.14 * np.nanmax(size) / max(size[i], 1e-9))
             ax.text(*place, names[int(i)], color=colours[i], ha="center", va="center")
+    dead = size <= 0.08 * np.nanmax(size, initial=0)
+    ax.scatter(*W[:, dead], color=colours[dead], s=12, zorder=3)
     reach = 1.3 * max(np.nanmax(size, initial=0), 1e-3)
     ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
     ax.set(xlabel="first hidden dimension", ylabel="second hidden dimension")
@@ -43,7 +45,7 @@ def columns(
 
 
 def attention(
-    pattern: Float[Array | np.ndarray, "*heads t t"], axes: Axes | None = None, tokens: Sequence[str] | None = None
+    pattern: Float[Array | np.ndarray, "*heads _ _"], axes: Axes | None = None, tokens: Sequence[str] | None = None
 ) -> Any:
     """How much each position attends to each: one head on axes, or several side by side in a new figure."""
     pattern = np.asarray(pattern, float)

@@ -7,7 +7,7 @@ import scipy.stats
 import xarray as xr
 
 import slt
-from experiments.shared.claims import Claim, median, share
+from experiments.shared.claims import Claim, finite, median, share
 
 DISGUISE = 0.99  # R^2 of lambda-hat on the loss, from which on the curve tells nothing that the loss does not
 ASKED = "asked here"
@@ -34,38 +34,21 @@ def fits(results: xr.Dataset, setting: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def disguise(
-    results: xr.Dataset, setting: str, *, source: str = ASKED, expected: bool | None = None, headline: bool = False
+    results: xr.Dataset, setting: str, source: str = ASKED, *, expected: bool | None = None, headline: bool = False
 ) -> list[Claim]:
-    """How much of a curve is its loss: R^2 over the checkpoints of each run, slope over nbeta, saturation.
+    """How much of a curve is its loss: R^2 over the checkpoints of each run, and the way its chains go to chance.
 
     expected: whether the source has the curve as the loss in disguise (R^2 > .99); None: nobody knows.
     """
-    here = results.sel(setting=setting)
-    r_squared, slope = fits(results, setting)
-    middle = np.nanmedian(r_squared) if np.isfinite(r_squared).any() else np.nan
+    r_squared, _ = fits(results, setting)
+    middle = np.median(finite(r_squared)) if np.isfinite(r_squared).any() else np.nan
     said = {True: "> .99", False: "<= .99", None: "-"}[expected]
     holds = None if expected is None or np.isnan(middle) else bool((middle > DISGUISE) == expected)
+    text = f"{setting}: R^2 of lambda-hat on the loss, in each run"
+    saturation = results.sel(setting=setting).saturation.values
     return [
-        median(
-            f"{setting}: R^2 of lambda-hat on the loss in each run",
-            r_squared,
-            source=source,
-            expected=said,
-            holds=holds,
-            headline=headline,
-        ),
-        median(
-            f"{setting}: slope of lambda-hat on the loss, over nbeta",
-            slope / float(here.nbeta),
-            source=source,
-            expected="-1 if saturated",
-        ),
-        median(
-            f"{setting}: saturation, the way gone to the chance loss",
-            here.saturation.values,
-            source=source,
-            expected="-",
-        ),
+        median(text, r_squared, source, said, holds=holds, headline=headline),
+        median(f"{setting}: saturation, the way gone to the chance loss", saturation, ASKED),
     ]
 
 
@@ -78,16 +61,10 @@ def has(results: xr.Dataset, kind: str) -> np.ndarray:
 def believed(results: xr.Dataset, setting: str, *, headline: bool = False) -> list[Claim]:
     """The share of the estimates that `verdict` has nothing against, and of those that are below zero for sure."""
     here = results.sel(setting=setting)
-    clean, negative = here.findings.values == "", has(here, "negative")
+    text = f"{setting}: estimates that verdict has nothing against"
     return [
-        share(
-            f"{setting}: estimates that verdict has nothing against",
-            clean,
-            source=ASKED,
-            expected="-",
-            headline=headline,
-        ),
-        share(f"{setting}: estimates below zero by two standard errors", negative, source=ASKED, expected="-"),
+        share(text, here.findings.values == "", ASKED, headline=headline),
+        share(f"{setting}: estimates below zero by two standard errors", has(here, "negative"), ASKED),
     ]
 
 
@@ -106,10 +83,11 @@ def aligned(
     """
     found = slt.align(one, other, tolerance=tolerance)
     holds = bool(found.p_value < 0.05) if found.count else None
-    near = found.share if found.count else np.nan
+    chance, near = (f"null {found.null:.0%}", found.share) if found.count else ("-", np.nan)
+    within = f"{text}: share within {tolerance} checkpoints"
     return [
         Claim(
-            f"{text}: p against runs paired at random",
+            f"{text}: p, runs paired at random",
             source,
             "< .05",
             found.p_value,
@@ -117,12 +95,5 @@ def aligned(
             holds=holds,
             headline=headline,
         ),
-        Claim(
-            f"{text}: share within {tolerance} checkpoints",
-            source,
-            f"null {found.null:.0%}" if found.count else "-",
-            near,
-            count=found.count,
-            unit="share",
-        ),
+        Claim(within, source, chance, near, count=found.count, unit="share"),
     ]

@@ -86,8 +86,7 @@ def localised(
     def value(key: Key[Array, ""], params: Params) -> tuple[Scalar, Scalar]:
         batch = data
         if batch_size is not None:
-            index = jax.random.randint(key, (batch_size,), 0, size)
-            batch = jax.tree.map(lambda leaf: leaf[index], data)
+            batch = minibatch(key, data, batch_size)
         if mask is not None:
             params = select(mask, params, jax.lax.stop_gradient(params))
         L = mean_loss(loss, jax.tree.map(lambda w, c: jnp.asarray(w, jnp.result_type(c)), params, centre), batch)
@@ -101,6 +100,12 @@ def localised(
         return jax.tree.map(lambda g, p: nbeta * g + gamma * p, loss_grad, pull)
 
     return Potential(value, exact=batch_size is None, mask=mask, tempered=tempered)
+
+
+def minibatch(key: Key[Array, ""], data: Data, size: int) -> Data:
+    """`size` examples, drawn with replacement."""
+    index = jax.random.randint(key, (size,), 0, count_examples(data))
+    return jax.tree.map(lambda leaf: leaf[index], data)
 
 
 def mean_loss(loss: Loss, params: Params, data: Data) -> Scalar:

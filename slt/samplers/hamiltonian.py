@@ -60,7 +60,7 @@ def _sampler(name: str, step_size: Number, adaptation: int, trajectory: dict[str
 
     def adapt(key: Key[Array, ""], position: Array, density: Callable[[Array], Scalar]) -> tuple[Any, Array, Array]:
         """BlackJAX's state, h and inverse masses after the windows."""
-        h: Any = jnp.sqrt(step_size)
+        h: Any = jnp.sqrt(jnp.asarray(step_size, position.dtype))
         if not adaptation:
             return algorithm.init(position, density), h, jnp.ones_like(position)
         keep_nothing = lambda state, info, adapted: ()
@@ -87,7 +87,7 @@ def _sampler(name: str, step_size: Number, adaptation: int, trajectory: dict[str
 
 def _raw(key: Key[Array, ""]) -> Array:
     """An untyped key: under vmap, JAX's check for used keys misreads BlackJAX's loops over typed ones."""
-    return jax.random.bits(key, jax.random.PRNGKey(0).shape)
+    return jax.random.bits(key, jax.random.PRNGKey(0).shape, jnp.uint32)
 
 
 def _at(state: Hamiltonian, potential: Potential) -> Hamiltonian:

@@ -95,12 +95,12 @@ def adam_sgld(
 
     def scaling(state: Preconditioned) -> Params:
         """G, by which the step size of each coordinate is multiplied."""
-        seen = 1 - decay**state.count if v_init == "one" else 1.0
+        seen = 1 - jnp.asarray(decay, state.loss.dtype) ** state.count if v_init == "one" else 1.0
         return jax.tree.map(lambda v: 1 / (jnp.sqrt(v / seen) + epsilon), state.square)
 
     def point(state: Preconditioned, potential: Potential) -> Point:
         """The position with the drift: grad U, where Adam has its running mean in place of grad L."""
-        seen = 1 - momentum**state.count
+        seen = 1 - jnp.asarray(momentum, state.loss.dtype) ** state.count
         m_hat = jax.tree.map(lambda m: m / seen, state.mean)
         return Point(state.params, state.energy, state.loss, _tempered(potential)(state.params, m_hat))
 
