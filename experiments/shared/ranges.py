@@ -31,7 +31,7 @@ BOUNDS: Any = (
 )
 
 
-def between(low: float, high: float) -> Any:
+def between(low: int | float, high: int | float) -> Any:
     """Metadata of a number from `low` to `high`, both included: `Annotated[int, between(2, 8), Doc(...)]`."""
     return at.Interval(ge=low, le=high)
 

@@ -135,9 +135,9 @@ def test_a_finished_run_is_repeated_from_disk_and_a_changed_claim_computes_nothi
     assert main([*SMOKE, "--out", str(copy)]) == 0
     assert {path.name: path.read_bytes() for path in copy.glob("*.*")} == before
     own = tmp_path / "example.py"
-    own.write_text(Path(EXAMPLE).read_text().replace("within ten steps", "within 10 steps"))
+    own.write_text(Path(EXAMPLE).read_text().replace("leaves the origin", "leaves its home"))
     assert main([str(own), "--preset", "smoke", "--out", str(copy)]) == 0
-    assert kept.read_claims(copy)[0].text == "the walker stays within 10 steps"
+    assert kept.read_claims(copy)[0].text == "the walker leaves its home"
 
 
 def test_other_settings_and_another_experiment_are_refused_in_its_directory_until_fresh(copy, tmp_path, capsys):

@@ -70,7 +70,7 @@ def test_a_run_is_a_section_with_its_headlines_its_command_and_folded_all_its_cl
         ("jax.random.normal(key, (2,))", "jax.random.uniform(key, (2,))", "the code of the program has changed"),
         ("seeds=2", "seeds=3", "is [0, 1] there and [0, 1, 2] here"),
         ('name="read")', 'name="read") + 1', "results.nc is of other code"),
-        ("within ten steps", "within 10 steps", "its claims are of other code"),
+        ("leaves the origin", "leaves its home", "its claims are of other code"),
         ("    pull: Ann", "    push: Ann", "has other flags now"),
         ("def claims", "def other", "mine.py without claims"),
     ],
