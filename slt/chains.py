@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from annotated_types import Interval
 from jaxtyping import Array, Float, Key, Scalar
 
-from slt.samplers.base import Info, Params, Potential, Sampler, refuse_other_than_floats, require
+from slt.samplers.base import Params, Potential, Sampler, refuse_other_than_floats, require
 from slt.statistics import welford
 
 
@@ -72,26 +72,18 @@ def run_chains(
     def chain(key: Key[Array, ""]) -> Chains:
         key_init, key_steps = jax.random.split(key)
 
-        def step(t: Array | int, state: Any) -> tuple[Any, Info]:
-            return sampler.step(jax.random.fold_in(key_steps, t), state, potential)
-
-        def draw(carry: tuple[Any, Any], i: Array) -> tuple[tuple[Any, Any], tuple[Scalar, Scalar]]:
+        def step(carry: tuple[Any, Any], t: Array) -> tuple[tuple[Any, Any], tuple[Scalar, Scalar]]:
             state, folded = carry
-            folded, t = fold.update(folded, state.params), warmup + i * thin
-            state, info = step(t, state)
+            if fold is not NOTHING:
+                is_draw = (t >= warmup) & ((t - warmup) % thin == 0)
+                skip = lambda folded, params: folded
+                folded = jax.lax.cond(is_draw, fold.update, skip, folded, state.params)
+            state, info = sampler.step(jax.random.fold_in(key_steps, t), state, potential)
+            return (state, folded), (info.loss, info.acceptance)
 
-            def skip(j: Array, at: tuple[Any, Scalar]) -> tuple[Any, Scalar]:
-                moved, skipped = step(t + j, at[0])
-                return moved, at[1] + skipped.acceptance
-
-            kept = state, info.acceptance
-            state, accepted = jax.lax.fori_loop(1, thin, skip, kept) if thin > 1 else kept  # else compiled for nothing
-            return (state, folded), (info.loss, accepted / thin)
-
-        state = sampler.init(key_init, params, potential)
-        state = jax.lax.fori_loop(0, warmup, lambda t, state: step(t, state)[0], state)
-        (_, folded), (loss, acceptance) = jax.lax.scan(draw, (state, fold.init(params)), jnp.arange(draws))
-        return Chains(loss, jnp.mean(acceptance), folded)
+        start = sampler.init(key_init, params, potential), fold.init(params)
+        (_, folded), (loss, acceptance) = jax.lax.scan(step, start, jnp.arange(warmup + draws * thin))
+        return Chains(loss[warmup::thin], jnp.mean(acceptance[warmup:]), folded)
 
     with jax.debug_nans(False):  # chains that diverge are a finding, and no acceptance is NaN
         return jax.vmap(chain)(jax.random.split(key, chains))
