@@ -169,7 +169,7 @@ def _submit(argv: list[str], directory: Path, settings: str) -> None:
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--slurm")
     rest = early.parse_known_args(argv)[1]
-    job = hosts.submit([*rest, "--out", str(directory)], directory, settings)
+    job = hosts.submit(main, [*rest, "--out", str(directory)], directory, settings)
     print(f"job {job} submitted: its output is in {directory}/slurm, its results will be in {directory}")
 
 
@@ -182,13 +182,14 @@ def _plan(argv: list[str]) -> None:
     from rich.console import Console
 
     import sweeps
-    from sweeps import costs, plan
+    from sweeps.costs import peak
 
-    stages: list[Any] = []
-    with warnings.catch_warnings(), sweeps.run(None, memory=how.memory, execute=plan.probe(stages)):
+    planner = sweeps.plan.Planner()
+    with warnings.catch_warnings(), sweeps.run(None, memory=how.memory, execute=planner), planner.until_stopped():
         warnings.simplefilter("ignore")  # of what is made up
         module.run(**arguments)
-    table = plan.table(argv[0], stages, how.devices or jax.device_count(), costs.peak(), how.tflops)
+    devices = how.devices or jax.device_count()
+    table = sweeps.plan.table(argv[0], planner, peak(), devices=devices, tflops=how.tflops, latency=how.latency)
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 

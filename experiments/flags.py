@@ -13,6 +13,7 @@ from typing import Any, NoReturn, get_type_hints
 from experiments.experiment import presets, question
 from experiments.shared import ranges
 
+LATENCY = 4e-6
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
@@ -40,6 +41,9 @@ def how(name: str, argv: Sequence[str], *, plan: bool = False) -> tuple[argparse
     if plan:
         add("--devices", type=_count, help="number of devices to plan for; as many as here by default")
         add("--tflops", type=_rate, help="peak of such a device, in TFLOP/s; as measured here by default")
+        add(
+            "--latency", type=_rate, default=LATENCY, help="seconds from one kernel's launch to the next, with --tflops"
+        )
     if {"-h", "--help"} & set(argv):
         print(parser.format_help())
     return parser.parse_known_args(list(argv))
