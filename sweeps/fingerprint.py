@@ -32,23 +32,27 @@ def describe(lowered: Any, *, inputs: Mapping[str, Any], layout: Mapping[str, An
     }
 
 
-def digest(description: Mapping[str, Any]) -> str:
+def digest(description: Any) -> str:
     """The fingerprint: the SHA-256 of a description."""
     return _sha(json.dumps(description, sort_keys=True).encode())
 
 
 def differences(found: Any, wanted: Mapping[str, Any]) -> list[str]:
     """What differs between two descriptions, a phrase each: the inputs first, what follows from them not."""
-    if not isinstance(found, dict) or not isinstance(found.get("inputs"), dict):
+    try:
+        return _differences(found, wanted)
+    except (AttributeError, KeyError, TypeError):
         return ["its description is damaged"]
+
+
+def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     lines = [
         f"{key} is {found.get(key)} there and {wanted[key]} here"
         for key in ("jax", "platform")
         if found.get(key) != wanted[key]
     ]
     for name, arrays in wanted["inputs"].items():
-        changed = _changed(found["inputs"].get(name, {}), arrays, name)
-        if changed:
+        if changed := _changed(found["inputs"].get(name, {}), arrays, name):
             return lines + changed
     there, here = found.get("layout", {}), wanted["layout"]
     lines += [f"{key} is {there.get(key)} there and {here[key]} here" for key in here if there.get(key) != here[key]]
@@ -56,7 +60,7 @@ def differences(found: Any, wanted: Mapping[str, Any]) -> list[str]:
         lines.append("the code of the program has changed, or the shapes in it")
     elif found.get("program") != wanted["program"]:
         lines.append("a constant of the program has changed (a number in the code, or data that it closes over)")
-    return lines or ["its fingerprint is damaged"]
+    return lines or ["its description is damaged"]
 
 
 def _changed(there: Mapping[str, Any], here: Mapping[str, Any], name: str) -> list[str]:
