@@ -67,16 +67,19 @@ def _changed(there: Mapping[str, Any], here: Mapping[str, Any], name: str) -> li
     """The leaves of one input that differ: where their values differ these alone, else where their shapes do."""
     pairs = {leaf: (there.get(leaf), here.get(leaf)) for leaf in sorted(there.keys() | here.keys())}
     differ = {leaf: pair for leaf, pair in pairs.items() if pair[0] != pair[1]}
-    shown = {leaf: [_shown(one) for one in pair] for leaf, pair in differ.items()}
+    shown = {leaf: _shown(*pair) for leaf, pair in differ.items()}
     telling = {leaf: pair for leaf, pair in shown.items() if pair[0] != pair[1]} or shown
     by_value = {leaf: pair for leaf, pair in telling.items() if pair[0][:1] == "[" and pair[0] != pair[1]} or telling
     return [f"{f'{name} {leaf}'.strip()} is {one} there and {other} here" for leaf, (one, other) in by_value.items()]
 
 
-def _shown(leaf: Mapping[str, Any] | None) -> str:
-    if leaf is None:
-        return "missing"
-    return str(leaf["values"]) if "values" in leaf else f"{leaf['type']}{leaf['shape']} ({leaf['sha'][:8]})"
+def _shown(*pair: Mapping[str, Any] | None) -> list[str]:
+    """Two leaves as they differ: in type or shape, else in their values, else in the sums of these."""
+    kinds = [leaf and f"{leaf['type']}{leaf['shape']}" for leaf in pair]
+    if None in pair or (kinds[0] != kinds[1] and not all("values" in leaf for leaf in pair if leaf)):
+        return [kind or "missing" for kind in kinds]
+    types = ["", ""] if pair[0]["type"] == pair[1]["type"] else [f" ({leaf['type']})" for leaf in pair]
+    return [f"{leaf.get('values', leaf['sha'][:8])}{kind}" for leaf, kind in zip(pair, types, strict=True)]
 
 
 def _arrays(tree: Any) -> dict[str, Any]:

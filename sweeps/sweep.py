@@ -201,7 +201,7 @@ def _watch(job: Job, first: int, alive: np.ndarray, before: Any, end: Any, stop:
     own, common = before
     for row in np.flatnonzero(alive & ~still):
         assert job.lost is not None
-        job.lost(first + row, devices.rows(own, row), common, stop)
+        job.lost(first + int(row), devices.rows(own, row), common, stop)
     return still
 
 
@@ -212,7 +212,7 @@ def layout_of(job: Job, begun: Any = None) -> dict[str, int]:
     """
     size, chosen, memory = length(job.points), 1, record.current().memory
     there = begun.get("layout") if isinstance(begun, dict) else None
-    if isinstance(there, dict) and all(type(n) is int and 1 <= n for n in map(there.get, ("block", "batch"))):
+    if isinstance(there, dict) and all(type(there.get(cut)) is int and there[cut] > 0 for cut in ("block", "batch")):
         return there | _given(job)
     if job.across == "points":
         measured = job.block is None or memory is not None  # a bound that the user states holds whatever is asked
