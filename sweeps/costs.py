@@ -37,8 +37,9 @@ class Cost(NamedTuple):
 
     def plus(self, other: "Cost", times: float = 1) -> "Cost":
         """This and `times` the other."""
-        sums = [a + times * b for a, b in zip(self[:4], other[:4], strict=True)]
-        return Cost(*sums, max(self.memory, other.memory))
+        flops, bytes = self.flops + times * other.flops, self.bytes + times * other.bytes
+        kernels, seconds = self.kernels + times * other.kernels, self.seconds + times * other.seconds
+        return Cost(flops, bytes, kernels, seconds, max(self.memory, other.memory))
 
 
 class Piece(NamedTuple):

@@ -73,13 +73,15 @@ def _changed(there: Mapping[str, Any], here: Mapping[str, Any], name: str) -> li
     return [f"{f'{name} {leaf}'.strip()} is {one} there and {other} here" for leaf, (one, other) in by_value.items()]
 
 
-def _shown(*pair: Mapping[str, Any] | None) -> list[str]:
-    """Two leaves as they differ: in type or shape, else in their values, else in the sums of these."""
-    kinds = [leaf and f"{leaf['type']}{leaf['shape']}" for leaf in pair]
-    if None in pair or (kinds[0] != kinds[1] and not all("values" in leaf for leaf in pair if leaf)):
-        return [kind or "missing" for kind in kinds]
-    types = ["", ""] if pair[0]["type"] == pair[1]["type"] else [f" ({leaf['type']})" for leaf in pair]
-    return [f"{leaf.get('values', leaf['sha'][:8])}{kind}" for leaf, kind in zip(pair, types, strict=True)]
+def _shown(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> list[str]:
+    """Two leaves as they differ: their values with their types, or shapes, or the sums of their values."""
+    kinds = [f"{leaf['type']}{leaf['shape']}" if leaf else "missing" for leaf in (one, other)]
+    if one is None or other is None:
+        return kinds
+    if "values" not in one or "values" not in other:
+        return [f"{kind} ({leaf['sha'][:8]})" for kind, leaf in zip(kinds, (one, other), strict=True)]
+    same = one["type"] == other["type"]
+    return [f"{leaf['values']}{'' if same else ' (' + leaf['type'] + ')'}" for leaf in (one, other)]
 
 
 def _arrays(tree: Any) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class Checkpoint(NamedTuple):
 
 def is_key(leaf: Any) -> bool:
     """Whether a leaf is an array of random keys."""
-    return jnp.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.prng_key)
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def implementation(key: Any) -> str:
