@@ -1,6 +1,4 @@
-import sys
-
-from experiments.cli import main
+from experiments.cli import command
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    command()

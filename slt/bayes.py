@@ -13,16 +13,17 @@ number. Losses must be log-densities, constants included, where F or a Bayes los
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, Key, Scalar
 
-from slt.chains import Fold, jackknife, run_chains
+from slt.chains import Fold, Sampling, jackknife, run_chains
 from slt.estimate import Estimate, estimate_llc
-from slt.samplers.base import Data, Loss, Params, Sampler, localised, mean_loss
+from slt.samplers.base import Data, Loss, Params, Sampler, localised, mean_loss, unknown
+from slt.statistics import welford
 from slt.temperatures import combination
 
 Number = Float[Array, ""] | float | int
@@ -41,20 +42,15 @@ def wbic(
     sampler: Sampler,
     *,
     gamma: Number,
-    chains: int,
-    warmup: int,
-    draws: int,
-    thin: int = 1,
+    sampling: Sampling,
 ) -> Estimate:
     """WBIC = E_beta[n L] at beta = 1/log n, the prior N(params, 1/gamma); Watanabe 2013.
 
     F from one temperature. Its distance from F, O(sqrt(log n)), is not in the error, which is that of the chains.
     """
     n = len(jax.tree.leaves(data)[0])
-    llc = estimate_llc(
-        key, loss, params, data, sampler, nbeta=n / jnp.log(n), gamma=gamma,
-        chains=chains, warmup=warmup, draws=draws, thin=thin,
-    )  # fmt: skip
+    chains: dict[str, Any] = sampling._asdict()
+    llc = estimate_llc(key, loss, params, data, sampler, nbeta=n / jnp.log(n), gamma=gamma, **chains)
     return Estimate(n * llc.mean_loss, jnp.log(n) * llc.stderr)
 
 
@@ -97,23 +93,19 @@ def free_energy(
     *,
     betas: Float[Array, " rungs"],
     gamma: Number,
-    chains: int,
-    warmup: int,
-    draws: int,
-    thin: int = 1,
+    sampling: Sampling,
 ) -> FreeEnergy:
     """F = int_0^1 E_beta[n L] dbeta over the rungs `betas` (of `ladder`), the prior N(params, 1/gamma). One program.
 
     `sampler(nbeta)` is the sampler at n beta: an exact one, for example `lambda nbeta: mala(0.5 / (nbeta + gamma))`.
     """
+    if sampling.batch_size is not None:
+        raise ValueError(f"got batch_size={sampling.batch_size}: write None, minibatches would be in the variances")
     n = len(jax.tree.leaves(data)[0])
 
     def rung(key: Key[Array, ""], beta: Scalar) -> Float[Array, "chains draws"]:
         potential = localised(loss, data, params, nbeta=n * beta, gamma=gamma)
-        run = run_chains(
-            key, sampler(n * beta), potential, params, chains=chains, warmup=warmup, draws=draws, thin=thin
-        )
-        return run.loss
+        return run_chains(key, sampler(n * beta), potential, params, sampling).loss
 
     at_start = mean_loss(loss, params, data)
     trace = n * (jax.vmap(rung)(jax.random.split(key, len(betas)), betas) - at_start)
@@ -148,8 +140,7 @@ def pointwise(loss: Loss, data: Data) -> Fold:
 
     def update(carry: Pointwise, params: Params) -> Pointwise:
         each, count = log_p(params), carry.count + 1
-        mean = carry.mean + (each - carry.mean) / count
-        square = carry.square + (each - carry.mean) * (each - mean)
+        mean, square = welford(carry.mean, carry.square, count, each)
         return Pointwise(count, jnp.logaddexp(carry.log_sum, each), mean, square)
 
     return Fold(init, update)
@@ -202,10 +193,7 @@ def criteria(
     sampler: Sampler,
     *,
     gamma: Number,
-    chains: int,
-    warmup: int,
-    draws: int,
-    thin: int = 1,
+    sampling: Sampling,
     beta: Number = 1.0,
     heldout: Data | None = None,
 ) -> Criteria:
@@ -216,20 +204,17 @@ def criteria(
     """
     n = len(jax.tree.leaves(data)[0])
     folds = [pointwise(loss, examples) for examples in (data, heldout) if examples is not None]
-    fold = Fold(
-        lambda params: [fold.init(params) for fold in folds],
-        lambda carry, params: [fold.update(part, params) for fold, part in zip(folds, carry, strict=True)],
-    )
-    potential = localised(loss, data, params, nbeta=n * beta, gamma=gamma)
-    run = run_chains(key, sampler, potential, params, chains=chains, warmup=warmup, draws=draws, thin=thin, fold=fold)
+    init = lambda params: [fold.init(params) for fold in folds]
+    update = lambda carry, params: [fold.update(part, params) for fold, part in zip(folds, carry, strict=True)]
+    potential = localised(loss, data, params, nbeta=n * beta, gamma=gamma, batch_size=sampling.batch_size)
+    run = run_chains(key, sampler, potential, params, sampling, fold=Fold(init, update))
     return Criteria(*map(Estimate, *jackknife(lambda each: _criteria(beta, *map(merged, each)), run.folded)))
 
 
 def _criteria(beta: Number, seen: Pointwise, new: Pointwise | None = None) -> tuple[Scalar, ...]:
     """The numbers of `Criteria`, in its order."""
     bayes, gibbs, V, n = bayes_loss(seen), gibbs_loss(seen), functional_variance(seen), seen.mean.size
-    nan = jnp.full_like(bayes, jnp.nan)
-    heldout = (nan, nan) if new is None else (bayes_loss(new), gibbs_loss(new))
+    heldout = (unknown(), unknown()) if new is None else (bayes_loss(new), gibbs_loss(new))
     return bayes, gibbs, bayes + beta * V / n, gibbs + beta * V / n, beta * V / 2, *heldout
 
 

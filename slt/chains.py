@@ -7,7 +7,21 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Scalar
 
-from slt.samplers.base import Params, Potential, Sampler
+from slt.samplers.base import Params, Potential, Sampler, refuse_other_than_floats, require
+from slt.statistics import welford
+
+
+class Sampling(NamedTuple):
+    """How long chains are: `warmup` steps that are thrown away, then `draws` of which each takes `thin` steps.
+
+    batch_size: examples in the minibatch of a step; None takes all the data.
+    """
+
+    chains: int = 4
+    warmup: int = 200
+    draws: int = 200
+    thin: int = 1
+    batch_size: int | None = None
 
 
 class Fold(NamedTuple):
@@ -26,7 +40,7 @@ NOTHING = Fold(lambda params: (), lambda carry, params: carry)
 class Chains(NamedTuple):
     """What chains leave behind, with a leading axis of chains.
 
-    loss: the recorded loss of each draw.  acceptance: mean over all steps after the warm-up (NaN on minibatches).
+    loss: the recorded loss of each draw.  acceptance: mean over all steps after the warm-up (NaN where there is none).
     folded: the carry of the fold after the last draw, a leading axis of chains on every leaf.
     """
 
@@ -40,40 +54,38 @@ def run_chains(
     sampler: Sampler,
     potential: Potential,
     params: Params,
+    sampling: Sampling,
     *,
-    chains: int,
-    warmup: int,
-    draws: int,
-    thin: int = 1,
     fold: Fold = NOTHING,
 ) -> Chains:
-    """`chains` chains from `params`: `warmup` steps thrown away, then `draws * thin`, of which every thin-th is kept.
+    """Chains from `params`: `warmup` steps thrown away, then `draws * thin`, of which every thin-th is kept.
 
     A draw is the position a kept step started from: its loss is recorded there, and `fold` sees the parameters there.
     """
-    for name, number, least in (("chains", chains, 1), ("warmup", warmup, 0), ("draws", draws, 4), ("thin", thin, 1)):
-        if number < least:
-            raise ValueError(f"got {name}={number}: write {name}={least} or more")
+    chains, warmup, draws, thin, _ = sampling
+    require(">= 1", chains=chains, thin=thin)
+    require(">= 0", warmup=warmup)
+    require(">= 4", draws=draws)
+    refuse_other_than_floats(params)
 
     def chain(key: Key[Array, ""]) -> Chains:
         key_init, key_steps = jax.random.split(key)
-        step = lambda t, state: sampler.step(jax.random.fold_in(key_steps, t), state, potential)
 
-        def draw(carry: tuple[Any, Any], i: Array) -> tuple[tuple[Any, Any], tuple[Scalar, Scalar]]:
+        def step(carry: tuple[Any, Any], t: Array) -> tuple[tuple[Any, Any], tuple[Scalar, Scalar]]:
             state, folded = carry
-            folded, t = fold.update(folded, state.params), warmup + i * thin
-            state, info = step(t, state)
-            skip = lambda j, at: (lambda to: (to[0], at[1] + to[1].acceptance))(step(t + j, at[0]))
-            kept = state, info.acceptance
-            state, accepted = jax.lax.fori_loop(1, thin, skip, kept) if thin > 1 else kept  # else compiled for nothing
-            return (state, folded), (info.loss, accepted / thin)
+            if fold is not NOTHING:
+                is_draw = (t >= warmup) & ((t - warmup) % thin == 0)
+                skip = lambda folded, params: folded
+                folded = jax.lax.cond(is_draw, fold.update, skip, folded, state.params)
+            state, info = sampler.step(jax.random.fold_in(key_steps, t), state, potential)
+            return (state, folded), (info.loss, info.acceptance)
 
-        state = sampler.init(key_init, params, potential)
-        state = jax.lax.fori_loop(0, warmup, lambda t, state: step(t, state)[0], state)
-        (_, folded), (loss, acceptance) = jax.lax.scan(draw, (state, fold.init(params)), jnp.arange(draws))
-        return Chains(loss, jnp.mean(acceptance), folded)
+        start = sampler.init(key_init, params, potential), fold.init(params)
+        (_, folded), (loss, acceptance) = jax.lax.scan(step, start, jnp.arange(warmup + draws * thin))
+        return Chains(loss[warmup::thin], jnp.mean(acceptance[warmup:]), folded)
 
-    return jax.vmap(chain)(jax.random.split(key, chains))
+    with jax.debug_nans(False):  # chains that diverge are a finding, and no acceptance is NaN
+        return jax.vmap(chain)(jax.random.split(key, chains))
 
 
 class Covariance(NamedTuple):
@@ -105,18 +117,11 @@ def covariance(f: Callable[[Params], Array], g: Callable[[Params], Array] | None
 
     def update(carry: Covariance, params: Params) -> Covariance:
         a, b = both(params)
-        n = carry.count + 1
-        before_f, before_g = a - carry.mean_f, b - carry.mean_g
-        mean_f, mean_g = carry.mean_f + before_f / n, carry.mean_g + before_g / n
-        after_f, after_g = a - mean_f, b - mean_g
-        return Covariance(
-            n,
-            mean_f,
-            mean_g,
-            carry.variance_f + before_f * after_f,
-            carry.variance_g + before_g * after_g,
-            carry.covariance + jnp.outer(before_f, after_g),
-        )
+        count = carry.count + 1
+        mean_f, variance_f = welford(carry.mean_f, carry.variance_f, count, a)
+        mean_g, variance_g = welford(carry.mean_g, carry.variance_g, count, b)
+        covariance = carry.covariance + jnp.outer(a - carry.mean_f, b - mean_g)
+        return Covariance(count, mean_f, mean_g, variance_f, variance_g, covariance)
 
     return Fold(init, update)
 
@@ -124,18 +129,19 @@ def covariance(f: Callable[[Params], Array], g: Callable[[Params], Array] | None
 def pooled(each: Covariance) -> Covariance:
     """The covariance over the draws of all chains, from one carry a chain (leading axis): Chan et al. 1979."""
     count = jnp.sum(each.count)
-    mean = lambda leaf: jnp.sum(each.count[:, None] * leaf, axis=0) / count
+
+    def mean(leaf: Array) -> Array:
+        return jnp.sum(each.count[:, None] * leaf, axis=0) / count
+
+    def total(within: Array, between: Array) -> Array:
+        return (jnp.sum(within, axis=0) + between) / (count - 1)
+
     mean_f, mean_g = mean(each.mean_f), mean(each.mean_g)
     apart_f, apart_g = each.mean_f - mean_f[None], each.mean_g - mean_g[None]
-    total = lambda moment, apart: (jnp.sum(moment, axis=0) + apart) / (count - 1)
-    return Covariance(
-        count,
-        mean_f,
-        mean_g,
-        total(each.variance_f, each.count @ apart_f**2),
-        total(each.variance_g, each.count @ apart_g**2),
-        total(each.covariance, jnp.einsum("c,cp,cq->pq", each.count, apart_f, apart_g)),
-    )
+    variance_f = total(each.variance_f, each.count @ apart_f**2)
+    variance_g = total(each.variance_g, each.count @ apart_g**2)
+    covariance = total(each.covariance, jnp.einsum("c,cp,cq->pq", each.count, apart_f, apart_g))
+    return Covariance(count, mean_f, mean_g, variance_f, variance_g, covariance)
 
 
 def per_chain(each: Covariance) -> Covariance:
@@ -155,7 +161,8 @@ def jackknife(statistic: Callable[[Any], Any], each: Any) -> tuple[Any, Any]:
     chains = len(jax.tree.leaves(each)[0])
     others = (jnp.arange(chains)[:, None] + jnp.arange(1, chains)[None]) % chains
     without = jax.lax.map(lambda index: statistic(jax.tree.map(lambda leaf: leaf[index], each)), others)
-    stderr = lambda leaf: (
-        jnp.std(leaf, axis=0) * jnp.sqrt(chains - 1) if chains > 1 else jnp.full_like(leaf[0], jnp.nan)
-    )
+
+    def stderr(leaf: Array) -> Array:
+        return jnp.std(leaf, axis=0) * jnp.sqrt(chains - 1) if chains > 1 else jnp.full_like(leaf[0], jnp.nan)
+
     return statistic(each), jax.tree.map(stderr, without)

@@ -3,17 +3,16 @@
 from collections import Counter
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
-from slt.diagnostics import verdict
+from slt.diagnostics import Finding, Kind, rows, verdict
 from slt.estimate import LLC
 
 DISGUISE = 0.99  # R^2 of lambda-hat on the loss
 
 
 class Regression(NamedTuple):
-    """lambda-hat = slope * L(w*) + intercept over the checkpoints of a curve, by least squares; NaN if either is constant."""
+    """lambda-hat = slope * L(w*) + intercept over a curve, by least squares; NaN if either is constant."""
 
     slope: float
     intercept: float
@@ -23,8 +22,8 @@ class Regression(NamedTuple):
 def regress(llc: LLC) -> Regression:
     """lambda-hat on L(w*), over all leading axes of the estimates.
 
-    Where E[L] is the same at every checkpoint, lambda-hat = nbeta (E[L] - L(w*)) has slope -nbeta and R^2 = 1: the chains
-    forget the checkpoint, and the curve is the loss with its sign turned.
+    Where E[L] is the same at every checkpoint, lambda-hat = nbeta (E[L] - L(w*)) has slope -nbeta and R^2 = 1: the
+    chains forget the checkpoint, and the curve is the loss with its sign turned.
     """
     loss, value = (np.ravel(np.asarray(leaf, float)) for leaf in (llc.loss_at_centre, llc.value))
     if loss.size < 2 or not np.isfinite(loss + value).all() or np.ptp(loss) == 0 or np.ptp(value) == 0:
@@ -33,38 +32,33 @@ def regress(llc: LLC) -> Regression:
     return Regression(float(slope), float(intercept), float(np.corrcoef(loss, value)[0, 1]) ** 2)
 
 
-def curve_verdict(llc: LLC) -> list[str]:
-    """What is wrong with a curve (a leading axis of checkpoints), a line each: first what only the curve can show.
+def curve_verdict(llc: LLC) -> list[Finding]:
+    """What is wrong with a curve (leading axes of checkpoints): first what only the curve can show.
 
     Five checkpoints or more are needed for the regression: estimates that do not depend on the loss are then taken
     for it in less than 1 of 1000 curves. Then, how many checkpoints each finding of `verdict` is true of.
     """
     each = rows(llc)
-    counts = Counter(line.split(":")[0] for row in each for line in verdict(row))
-    return _disguise(llc, len(each)) + [
-        f"{kind}: {count} of {len(each)} checkpoints; see verdict of one of them"
-        for kind, count in counts.most_common()
-    ]
+    counts: Counter[Kind] = Counter(finding.kind for row in each for finding in verdict(row))
+    found = _disguise(llc)
+    for kind, count in counts.most_common():
+        found.append(Finding(kind, f"{count} of {len(each)} checkpoints; see verdict of one of them"))
+    return found
 
 
-def _disguise(llc: LLC, checkpoints: int) -> list[str]:
+def _disguise(llc: LLC) -> list[Finding]:
     slope, intercept, r_squared = regress(llc)
-    if checkpoints < 5 or not r_squared > DISGUISE:
+    if np.size(llc.value) < 5 or not r_squared > DISGUISE:
         return []
     fit = f"lambda-hat = {intercept:.4g} {'-' if slope < 0 else '+'} {abs(slope):.4g} L(w*) with R^2 = {r_squared:.4f}"
     chain, centre = np.ptp(llc.mean_loss), np.ptp(llc.loss_at_centre)
     spread = f"E[L] varies by {chain:.3g} over the checkpoints, L(w*) by {centre:.3g}"
     nbeta = np.median(np.asarray(llc.value) / (np.asarray(llc.mean_loss) - np.asarray(llc.loss_at_centre)))
     if abs(slope / nbeta + 1) < 0.1:
-        return [
-            f"saturated curve: {fit}, and {spread}: the chains forget the checkpoint they start from, so the curve is "
-            "the loss with its sign turned; raise gamma, or lower nbeta"
-        ]
-    return [f"affine in the loss: {fit} ({spread}): the curve tells nothing that the loss does not; show both"]
-
-
-def rows(llc: LLC) -> list[LLC]:
-    """One estimate for each place along the leading axes."""
-    shape = np.shape(llc.value)
-    flat = jax.tree.map(lambda leaf: np.reshape(leaf, (-1, *np.shape(leaf)[len(shape) :])), llc)
-    return [LLC(*row) for row in zip(*flat, strict=True)]
+        text = (
+            f"{fit}, and {spread}: the chains forget the checkpoint they start from, so the curve is the loss with its "
+            "sign turned; raise gamma, or lower nbeta"
+        )
+        return [Finding("saturated curve", text)]
+    text = f"{fit} ({spread}): the curve tells nothing that the loss does not; show both"
+    return [Finding("affine in the loss", text)]

@@ -1,193 +1,187 @@
-"""Whether an estimate can be believed: effective draws, agreement of the chains, and a verdict in words."""
+"""Whether an estimate can be believed: what is found wrong with it, and what to change."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Literal, NamedTuple
 
-import blackjax.diagnostics
-import jax.numpy as jnp
+import jax
 import numpy as np
-from jax.scipy.stats import norm
-from jaxtyping import Array, Float, Scalar
+from jaxtyping import Float, Shaped
 from scipy.stats import chi2
 
-if TYPE_CHECKING:
-    from slt.estimate import LLC
+from slt.estimate import LLC
+from slt.statistics import autocorrelation_time
 
 MIN_EFFECTIVE_PER_CHAIN = 10.0
 MAX_RHAT = 1.2
 MAX_DRIFT = 4.0  # standard errors
 MAX_RANKS = 1e-4  # significance
 MAX_SATURATION = 0.3
-MAX_BASELINE_NOISE = 0.5
 MAX_STEP_BIAS = 0.2
 MIN_ACCEPTANCE = 0.2  # of a sampler that rejects
 MAX_BELOW = 0.05  # share of a chain's draws, from which on Chen et al. 2023 leave it out
 
-
-def ess(trace: Float[Array, "chains draws"]) -> Scalar:
-    """Effective number of independent draws among chains * draws, by Geyer's initial monotone sequence (BlackJAX)."""
-    return blackjax.diagnostics.effective_sample_size(trace, chain_axis=0, sample_axis=1)
-
-
-def rhat(trace: Float[Array, "chains draws"]) -> Scalar:
-    """Split R-hat: chains are halved, so one chain is enough and a drift shows (Gelman et al. 2013, section 11.4)."""
-    chains, draws = trace.shape
-    halves = trace[:, : draws - draws % 2].reshape(2 * chains, draws // 2)
-    return jnp.squeeze(blackjax.diagnostics.potential_scale_reduction(halves, chain_axis=0, sample_axis=1))
-
-
-def step_bias(acceptance: Scalar, value: Scalar, free: Float[Array, ""] | int) -> Scalar:
-    """At most by which share of itself unadjusted Langevin overestimates lambda: b = (x/4)/(1 - x/4), x a step eps A.
-
-    On a quadratic a coordinate is off by b(eps A_i) (`slt.theory.regular_finite`), and the acceptance is 2 Phi(-s/2)
-    with s^2 = sum_i (eps A_i)^3/16 (Roberts and Rosenthal 1998, section 2, for a Gaussian). About 2 lambda-hat of the
-    `free` coordinates are weighed, so that their mean x is at most (16 s^2/max(1, 2 lambda-hat))^(1/3). NaN on minibatches.
-    """
-    s = -2 * norm.ppf(acceptance / 2)
-    x = jnp.cbrt(16 * s**2 / jnp.clip(2 * value, 1, jnp.maximum(free, 1)))
-    return jnp.where(x < 4, x / 4 / (1 - jnp.minimum(x, 3.999) / 4), jnp.where(jnp.isnan(x), x, jnp.inf))
+Kind = Literal[
+    "diverged",
+    "negative",
+    "escaped",
+    "not stationary",
+    "too few effective draws",
+    "chains disagree",
+    "step size too large",
+    "saturated",
+    "rounded",
+    "saturated curve",
+    "affine in the loss",
+]
+Trace = Float[np.ndarray, "chains draws"]
 
 
-def verdict(llc: "LLC") -> list[str]:
-    """What is wrong with one estimate and what to change, a line each; empty if nothing was found. Runs on the host.
+class Finding(NamedTuple):
+    """Something that is wrong with an estimate or a curve. text: what was seen, and what to write instead."""
 
-    A line is `kind: what was seen; what to write instead`. How often each kind is found where nothing is wrong, on
-    regular models whose chains have forty effective draws or more, exactly sampled or on minibatches: "not
-    stationary" in at most 2 of 100 estimates, "too few effective draws" in 1 of 100, the others (diverged, negative,
-    escaped, chains disagree, step size too large, noisy baseline, saturated, rounded) in 1 of 1000.
-    The step size is judged by the acceptance; on minibatches, which have none, only by lambda-hat > d/2. Saturation is seen
-    where the chance loss was given; the noise of the baseline where the loss is one of each example.
+    kind: Kind
+    text: str
+
+
+def verdict(llc: LLC) -> list[Finding]:
+    """What is wrong with one estimate and what to change; empty if nothing was found. Runs on the host.
+
+    How often each kind is found where nothing is wrong, on regular models whose chains have forty effective draws or
+    more, exactly sampled or on minibatches: "not stationary" in at most 2 of 100 estimates, "too few effective draws"
+    in 1 of 100, the others in 1 of 1000. The step size is judged by the acceptance; where there is none, only by
+    lambda-hat > d/2. Saturation is seen where the chance loss was given.
     """
     trace = np.asarray(llc.trace, float)
     if not np.all(np.isfinite(trace)):
         chain, draw = np.argwhere(~np.isfinite(trace))[0]
-        return [f"diverged: chain {chain} is not finite from draw {draw} on; take a step size ten times smaller"]
-    checks = (_negative, _escaped, _transient, _effective, _agreement, _step, _baseline, _saturated, _rounded)
+        text = f"chain {chain} is not finite from draw {draw} on; take a step size ten times smaller"
+        return [Finding("diverged", text)]
+    checks = (_negative, _escaped, _transient, _effective, _agreement, _step, _saturated, _rounded)
     return [finding for check in checks for finding in check(llc, trace)]
 
 
-def _negative(llc: "LLC", trace: np.ndarray) -> Iterator[str]:
+def findings(llc: LLC) -> Shaped[np.ndarray, "..."]:
+    """The kinds of what `verdict` finds in each estimate, joined by commas; of the shape of the leading axes."""
+    kinds = [", ".join(finding.kind for finding in verdict(row)) for row in rows(llc)]
+    return np.array(kinds, dtype=str).reshape(np.shape(llc.value))
+
+
+def rows(llc: LLC) -> list[LLC]:
+    """One estimate for each place along the leading axes."""
+    shape = np.shape(llc.value)
+    flat = jax.tree.map(lambda leaf: np.reshape(leaf, (-1, *np.shape(leaf)[len(shape) :])), llc)
+    return [LLC(*row) for row in zip(*flat, strict=True)]
+
+
+def _negative(llc: LLC, trace: Trace) -> Iterator[Finding]:
     value, stderr = float(llc.value), float(llc.stderr)
     if value < -2 * stderr:
-        yield (
-            f"negative: lambda-hat = {value:.3g} +- {stderr:.2g}, the chains found a lower loss, so w* is no minimum "
-            "at this scale; train longer, or raise gamma"
+        yield Finding(
+            "negative",
+            f"lambda-hat = {value:.3g} +- {stderr:.2g}, the chains found a lower loss, so w* is no minimum at this "
+            "scale; train longer, or raise gamma",
         )
 
 
-def _escaped(llc: "LLC", trace: np.ndarray) -> Iterator[str]:
+def _escaped(llc: LLC, trace: Trace) -> Iterator[Finding]:
     """Chains that are below L(w*) in their second half; on minibatches, whose draws are noisy, their mean is."""
     late = trace[:, trace.shape[1] // 2 :]
-    exact = np.isfinite(llc.acceptance)
-    below = np.mean(late < -1, axis=1) if exact else np.where(late.mean(axis=1) < -4 * _stderr(late), 1.0, 0.0)
-    out = np.flatnonzero(below > MAX_BELOW)
+    below = np.mean(late < -1, axis=1) > MAX_BELOW
+    lower = late.mean(axis=1) < -4 * _stderr(late)
+    out = np.flatnonzero(below if llc.exact else lower)
     if len(out) > 0 and (len(out) < len(trace) or llc.value >= 0):
-        yield (
-            f"escaped: {len(out)} of {len(trace)} chains (first: chain {out[0]}) found a basin with a lower loss than "
-            "L(w*) and are in it in the second half of their draws; raise gamma, or leave these chains out"
+        yield Finding(
+            "escaped",
+            f"{len(out)} of {len(trace)} chains (first: chain {out[0]}) found a basin with a lower loss than L(w*) and "
+            "are in it in the second half of their draws; raise gamma, or leave these chains out",
         )
 
 
-def _transient(llc: "LLC", trace: np.ndarray) -> Iterator[str]:
+def _transient(llc: LLC, trace: Trace) -> Iterator[Finding]:
     """The start of the draws against their second half, by means and by the ranks of the first draws; the halves."""
     first, late = trace[:, : max(1, trace.shape[1] // 10)], trace[:, trace.shape[1] // 2 :]
     chains, change = len(trace), first.mean() - late.mean()
-    time = _autocorrelation_time(late)
+    time = autocorrelation_time(late)
     error = late.std() * np.sqrt((min(1, time / first.shape[1]) + time / late.shape[1]) / chains)
     z = change / error if error > 0 else 0.0
     rank = (1 + np.searchsorted(np.sort(late.ravel()), trace[:, 0])) / (1 + late.size)
     low = chi2.sf(-2 * np.log(rank).sum(), 2 * chains) < MAX_RANKS and first.mean() < 0.9 * late.mean()
+    halves = late.mean() - trace[:, : trace.shape[1] // 2].mean()
+    drift = halves / (2 * float(llc.stderr)) if llc.stderr > 0 else 0.0
     if abs(z) > MAX_DRIFT or low:
-        yield (
-            f"not stationary: the first tenth of the draws has the mean {first.mean():.3g}, the second half "
-            f"{late.mean():.3g} ({z:+.1f} standard errors), so the warm-up is in the estimate; take a longer warmup"
+        yield Finding(
+            "not stationary",
+            f"the first tenth of the draws has the mean {first.mean():.3g}, the second half {late.mean():.3g} "
+            f"({z:+.1f} standard errors), so the warm-up is in the estimate; take a longer warmup",
         )
-    elif (
-        llc.stderr > 0
-        and abs(drift := (late.mean() - trace[:, : trace.shape[1] // 2].mean()) / (2 * float(llc.stderr))) > MAX_DRIFT
-    ):
-        yield (
-            f"not stationary: the trace moves by {drift:+.1f} standard errors between its halves; take a longer "
-            "warmup, and longer chains"
+    elif abs(drift) > MAX_DRIFT:
+        yield Finding(
+            "not stationary",
+            f"the trace moves by {drift:+.1f} standard errors between its halves; take a longer warmup, and longer "
+            "chains",
         )
 
 
-def _effective(llc: "LLC", trace: np.ndarray) -> Iterator[str]:
-    needed = MIN_EFFECTIVE_PER_CHAIN * len(trace)
+def _effective(llc: LLC, trace: Trace) -> Iterator[Finding]:
+    needed, kind = MIN_EFFECTIVE_PER_CHAIN * len(trace), "too few effective draws"
     if np.ptp(trace) == 0:
-        yield "too few effective draws: the trace never moves; check the mask, and take a smaller step size if proposals are rejected"
+        text = "the trace never moves; check the mask, and take a smaller step size if proposals are rejected"
+        yield Finding(kind, text)
     elif not llc.ess >= needed:
-        yield (
-            f"too few effective draws: {float(llc.ess):.0f} of {trace.size}, {needed:.0f} are needed; take "
-            f"{_times(needed / float(llc.ess))} the draws, or a larger step size if acceptance allows"
+        ratio = needed / float(llc.ess)
+        times = f"{np.ceil(ratio):.0f} times" if np.isfinite(ratio) else "many times"
+        yield Finding(
+            kind,
+            f"{float(llc.ess):.0f} of {trace.size}, {needed:.0f} are needed; take {times} the draws, or a larger step "
+            "size if acceptance allows",
         )
 
 
-def _agreement(llc: "LLC", trace: np.ndarray) -> Iterator[str]:
+def _agreement(llc: LLC, trace: Trace) -> Iterator[Finding]:
     if llc.rhat > MAX_RHAT:
-        yield (
-            f"chains disagree: R-hat = {float(llc.rhat):.2f}, {MAX_RHAT} is allowed; take longer chains, or a larger "
-            "gamma if they left the basin"
+        yield Finding(
+            "chains disagree",
+            f"R-hat = {float(llc.rhat):.2f}, {MAX_RHAT} is allowed; take longer chains, or a larger gamma if they left "
+            "the basin",
         )
 
 
-def _step(llc: "LLC", trace: np.ndarray) -> Iterator[str]:
-    """By the acceptance; on minibatches, which have none, by what no learning coefficient can be."""
+def _step(llc: LLC, trace: Trace) -> Iterator[Finding]:
+    """By the acceptance; where there is none, by what no learning coefficient can be."""
     acceptance, bias, most = float(llc.acceptance), float(llc.step_bias), float(llc.free) / 2
+    kind = "step size too large"
     if np.isnan(acceptance) and llc.value > (1 + MAX_STEP_BIAS / 2) * most + 4 * llc.stderr:
-        yield (
-            f"step size too large: lambda-hat = {float(llc.value):.3g}, and half of the {2 * most:.0f} free parameters "
-            "is the most it can be: steps or the noise of minibatches heat the chains; halve it"
+        yield Finding(
+            kind,
+            f"lambda-hat = {float(llc.value):.3g}, and half of the {2 * most:.0f} free parameters is the most it can "
+            "be: steps or the noise of minibatches heat the chains; halve it",
         )
     if bias > MAX_STEP_BIAS:
-        yield (
-            f"step size too large: acceptance {acceptance:.2f}, with which lambda-hat may be {bias:.0%} too large; "
-            "halve it"
-        )
-    elif bias == 0 and acceptance < MIN_ACCEPTANCE:
-        yield f"step size too large: acceptance {acceptance:.2f}, so the chains hardly move; halve it"
+        text = f"acceptance {acceptance:.2f}, with which lambda-hat may be {bias:.0%} too large; halve it"
+        yield Finding(kind, text)
+    if llc.rejects and acceptance < MIN_ACCEPTANCE:
+        yield Finding(kind, f"acceptance {acceptance:.2f}, so the chains hardly move; halve it")
 
 
-def _baseline(llc: "LLC", trace: np.ndarray) -> Iterator[str]:
-    if (share := float(llc.baseline_noise)) > MAX_BASELINE_NOISE:
-        yield (
-            f"noisy baseline: {share:.0%} of the variance of the draws is that of L(w*) on their minibatches; write "
-            'baseline="paired"'
-        )
+def _saturated(llc: LLC, trace: Trace) -> Iterator[Finding]:
+    ratio = float(llc.saturation)
+    if ratio > MAX_SATURATION and llc.value > 0:
+        text = f"the chains are {ratio:.0%} of the way to the chance loss and forget w*; raise gamma"
+        yield Finding("saturated", text)
 
 
-def _saturated(llc: "LLC", trace: np.ndarray) -> Iterator[str]:
-    if (ratio := float(llc.saturation)) > MAX_SATURATION and llc.value > 0:
-        yield (f"saturated: the chains are {ratio:.0%} of the way to the chance loss and forget w*; raise gamma")
-
-
-def _rounded(llc: "LLC", trace: np.ndarray) -> Iterator[str]:
+def _rounded(llc: LLC, trace: Trace) -> Iterator[Finding]:
     """The least gap between two values of the trace is nbeta times the spacing of the loss's numbers, or more."""
     values = np.unique(trace)
     if len(values) > 1 and (gap := np.diff(values).min()) > llc.stderr:
-        yield (
-            f"rounded: the draws of lambda-hat come in steps of {gap:.2g}, and its standard error is {float(llc.stderr):.2g}, "
-            "so L(w*) alone is off by more; let the loss return each example's loss minus the one at w*, or use float64"
+        yield Finding(
+            "rounded",
+            f"the draws of lambda-hat come in steps of {gap:.2g}, and its standard error is {float(llc.stderr):.2g}, "
+            "so L(w*) alone is off by more; let the loss return each example's loss less the one at w*, or use float64",
         )
 
 
-def _times(ratio: float) -> str:
-    return f"{np.ceil(ratio):.0f} times" if np.isfinite(ratio) else "many times"
-
-
-def _stderr(chains: np.ndarray) -> np.ndarray:
+def _stderr(chains: Trace) -> Float[np.ndarray, " chains"]:
     """The standard error of each chain's mean."""
-    time = np.array([_autocorrelation_time(chain[None]) for chain in chains])
+    time = np.array([autocorrelation_time(chain[None]) for chain in chains])
     return chains.std(axis=1) * np.sqrt(time / chains.shape[1])
-
-
-def _autocorrelation_time(trace: np.ndarray) -> float:
-    """tau = 1 + 2 sum_k rho_k, chains about their own means, summed up to the first k >= 5 tau (Sokal 1997)."""
-    n = trace.shape[1]
-    spectrum = np.abs(np.fft.rfft(trace - trace.mean(axis=1, keepdims=True), 2 * n)) ** 2
-    covariance = np.fft.irfft(spectrum.mean(axis=0))[:n]
-    if covariance[0] <= 0:
-        return float(n)
-    tau = 2 * np.cumsum(covariance / covariance[0]) - 1
-    window = np.flatnonzero(np.arange(n) >= 5 * tau)
-    return float(max(1.0, tau[window[0] if len(window) else -1]))

@@ -1,13 +1,27 @@
 """The local learning coefficient, estimated by sampling near a point."""
 
-from typing import Literal, NamedTuple
+from math import log
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, PyTree, Scalar
+from jaxtyping import Array, Bool, Float, Key, PyTree, Scalar
 
-from slt.chains import Chains, run_chains
-from slt.diagnostics import ess, rhat, step_bias
-from slt.samplers.base import Data, Loss, Params, Sampler, free_parameters, localised, mean_loss, paired
+from slt.chains import NOTHING, Chains, Fold, Sampling, run_chains
+from slt.samplers.base import (
+    Data,
+    Loss,
+    Number,
+    Params,
+    Sampler,
+    free_parameters,
+    localised,
+    mean_loss,
+    paired,
+    require,
+    unknown,
+)
+from slt.statistics import ess, rhat, step_bias
 
 
 class Estimate(NamedTuple):
@@ -22,16 +36,16 @@ class LLC(NamedTuple):
 
     value: lambda-hat = nbeta (E[L] - L(w*)).      stderr: its Monte-Carlo standard error, autocorrelation included.
     ess: effective number of draws, of chains * draws.      rhat: split R-hat of the chains.
-    acceptance: mean Metropolis acceptance probability of the steps (NaN on minibatches).
+    acceptance: mean acceptance probability of the steps in a Metropolis test; NaN where there is none to compute, on
+    minibatches and for samplers with a velocity and friction.
+    exact: each loss was computed on all the data.      rejects: the sampler has a Metropolis test.
     loss_at_centre: L(w*) on the full data.      mean_loss: E[L] over the draws.
     saturation: (E[L] - L(w*))/(chance - L(w*)); near 1 the chains have forgotten w*, and lambda-hat is the loss with
     its sign turned (NaN where no chance loss was given).
-    baseline_noise: the share of the draws' variance that is their minibatches' own, nbeta^2 Var[l_i(w*)]/batch_size,
-    which the paired baseline takes away; 0 with that baseline and on full data, NaN for a loss that is a scalar.
     step_bias: at most by which share of itself it is too large because steps are finite (`step_bias`); 0 for a sampler
-    that rejects, NaN on minibatches.
+    that rejects, NaN where there is no acceptance to tell.
     free: number of parameters that move; half of it is the most that lambda can be.
-    trace: nbeta (L - L(w*)), shape (chains, draws).
+    trace: nbeta (L - L(w*)), shape (chains, draws); on minibatches both losses are those of one minibatch.
     """
 
     value: Scalar
@@ -39,13 +53,24 @@ class LLC(NamedTuple):
     ess: Scalar
     rhat: Scalar
     acceptance: Scalar
+    exact: Bool[Array, ""]
+    rejects: Bool[Array, ""]
     loss_at_centre: Scalar
     mean_loss: Scalar
     saturation: Scalar
-    baseline_noise: Scalar
     step_bias: Scalar
     free: Scalar
     trace: Float[Array, "chains draws"]
+
+
+def default_nbeta(n: int) -> float:
+    """n/log n, n the size of the data set (Watanabe 2013: the inverse temperature 1/log n of the WBIC).
+
+    devinterp's function of this name puts the size of the minibatch in the place of n.
+    """
+    if n < 2:
+        raise ValueError(f"got n={n}: n/log n needs two examples or more")
+    return n / log(n)
 
 
 def estimate_llc(
@@ -55,58 +80,80 @@ def estimate_llc(
     data: Data,
     sampler: Sampler,
     *,
-    nbeta: Float[Array, ""] | float,
-    gamma: Float[Array, ""] | float,
+    nbeta: Number,
+    gamma: Number,
     chains: int,
     warmup: int,
     draws: int,
     thin: int = 1,
     batch_size: int | None = None,
-    baseline: Literal["full", "paired"] = "full",
     mask: PyTree | None = None,
-    chance: Float[Array, ""] | float | None = None,
+    chance: Number | None = None,
 ) -> LLC:
     """lambda-hat(w*) = nbeta (E_w[L(w)] - L(w*)), the mean over chains started at w* = `params` and held near it.
 
     Lau et al. 2023 (arXiv 2308.12108), with the target of `localised`. Each chain takes `warmup` steps
-    that are thrown away, then `draws * thin` of which every thin-th is kept. L(w*) is the loss on the full data, or
-    with baseline="paired" the one on each draw's own minibatch. `chance` is the loss of an untrained or constant model:
+    that are thrown away, then `draws * thin` of which every thin-th is kept. On minibatches L(w*) is the loss on each
+    draw's own minibatch, a control variate. `chance` is the loss of an untrained or constant model:
     with it the estimate says how far the chains went towards it. Pure: `vmap` it over checkpoints for a curve.
     """
-    if baseline not in ("full", "paired"):
-        raise ValueError(f'got baseline={baseline!r}: write "full" or "paired"')
+    sampling = Sampling(chains, warmup, draws, thin, batch_size)
+    options = Options(nbeta, gamma, sampling, mask, chance)
+    return estimate_and_fold(key, loss, params, data, sampler, options=options)[0]
 
-    potential = localised(loss, data, params, nbeta=nbeta, gamma=gamma, batch_size=batch_size, mask=mask)
-    loss_at_centre = mean_loss(loss, params, data)
-    if baseline == "paired":
-        potential = paired(potential, params, loss_at_centre)
-    run = run_chains(key, sampler, potential, params, chains=chains, warmup=warmup, draws=draws, thin=thin)
 
-    noise = 0.0
-    if batch_size is not None and baseline == "full":
-        noise = _example_variance(loss, params, data) / batch_size
-    return summary(
-        run,
-        nbeta=nbeta,
-        loss_at_centre=loss_at_centre,
-        adjusted=sampler.adjusted,
-        free=free_parameters(params, mask),
-        chance=chance,
-        noise=noise,
-    )
+class Options(NamedTuple):
+    """The options of `estimate_llc`, in one."""
+
+    nbeta: Number
+    gamma: Number
+    sampling: Sampling
+    mask: PyTree | None = None
+    chance: Number | None = None
+
+
+def estimate_and_fold(
+    key: Key[Array, ""],
+    loss: Loss,
+    params: Params,
+    data: Data,
+    sampler: Sampler,
+    *,
+    options: Options,
+    fold: Fold = NOTHING,
+) -> tuple[LLC, Any]:
+    """`estimate_llc`, and what `fold` made of the draws: one carry a chain."""
+    nbeta, gamma, sampling, mask, chance = options
+    require("> 0", nbeta=nbeta)
+    potential = localised(loss, data, params, nbeta=nbeta, gamma=gamma, batch_size=sampling.batch_size, mask=mask)
+    with jax.debug_nans(False):  # NaN is a value here: trouble is found by `verdict`, and never raised
+        loss_at_centre = mean_loss(loss, params, data)
+        if not potential.exact:
+            potential = paired(potential, params, loss_at_centre)
+        run = run_chains(key, sampler, potential, params, sampling, fold=fold)
+        llc = summary(
+            run,
+            nbeta=nbeta,
+            loss_at_centre=loss_at_centre,
+            exact=potential.exact,
+            rejects=sampler.rejects,
+            free=free_parameters(params, mask),
+            chance=chance,
+        )
+    return llc, run.folded
 
 
 def summary(
     run: Chains,
     *,
-    nbeta: Float[Array, ""] | float,
+    nbeta: Number,
     loss_at_centre: Scalar,
-    adjusted: bool,
-    free: Float[Array, ""] | int,
-    chance: Float[Array, ""] | float | None = None,
-    noise: Float[Array, ""] | float = 0.0,
+    exact: bool,
+    rejects: bool,
+    free: Number,
+    chance: Number | None = None,
 ) -> LLC:
-    """The estimate that chains make; `noise` is the variance that a minibatch puts on each recorded loss."""
+    """The estimate that chains make."""
     trace = nbeta * (run.loss - loss_at_centre)
     value, acceptance, effective = jnp.mean(trace), jnp.mean(run.acceptance), ess(trace)
     rise = jnp.mean(run.loss) - loss_at_centre
@@ -116,16 +163,12 @@ def summary(
         ess=effective,
         rhat=rhat(trace),
         acceptance=acceptance,
+        exact=jnp.asarray(exact),
+        rejects=jnp.asarray(rejects),
         loss_at_centre=loss_at_centre,
         mean_loss=jnp.mean(run.loss),
-        saturation=jnp.full((), jnp.nan) if chance is None else rise / (chance - loss_at_centre),
-        baseline_noise=nbeta**2 * noise / jnp.var(trace),
-        step_bias=jnp.zeros(()) if adjusted else step_bias(acceptance, value, free),
+        saturation=unknown() if chance is None else rise / (chance - loss_at_centre),
+        step_bias=jnp.zeros(()) if rejects else step_bias(acceptance, value, free),
         free=jnp.asarray(free, jnp.float32),
         trace=trace,
     )
-
-
-def _example_variance(loss: Loss, params: Params, data: Data) -> Scalar:
-    each = loss(params, data)
-    return jnp.var(each) if jnp.ndim(each) else jnp.full((), jnp.nan)

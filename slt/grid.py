@@ -3,73 +3,42 @@
 import itertools
 from collections.abc import Callable
 from math import prod
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Key, PyTree
+from jaxtyping import Array, Bool, Float, Scalar
 
 from slt.curves import rows
 from slt.diagnostics import verdict
-from slt.estimate import LLC, estimate_llc
-from slt.samplers.base import Data, Loss, Params, Sampler
+from slt.estimate import LLC
 
 ERRORS = 2.0  # standard errors off the median that still agree
 
 
 def llc_grid(
-    key: Key[Array, ""],
-    loss: Loss,
-    params: Params,
-    data: Data,
-    sampler: Callable[[Any], Sampler],
+    estimate: Callable[[Scalar, Scalar, Scalar], LLC],
     *,
     step_sizes: Float[Array | np.ndarray, " s"],
     nbetas: Float[Array | np.ndarray, " b"],
     gammas: Float[Array | np.ndarray, " g"],
-    chains: int,
-    warmup: int,
-    draws: int,
-    thin: int = 1,
-    batch_size: int | None = None,
-    baseline: Literal["full", "paired"] = "full",
-    mask: PyTree | None = None,
-    chance: Float[Array, ""] | float | None = None,
     block: int = 16,
 ) -> LLC:
-    """lambda-hat at every (step size, nbeta, gamma): `estimate_llc` with leading axes (s, b, g), in one program.
+    """`estimate(step_size, nbeta, gamma)` at every setting, in one program: an LLC with leading axes (s, b, g).
 
-    `sampler` makes one from a step size: sgld, mala. All cells share their random numbers, so a whole grid errs
-    together, and neighbours differ by less than their standard errors say. `block` cells run side by side; the memory
-    that chains need is that of a block, and the traces of all are kept: raise `thin` where they are too many.
+    An estimate that closes over one key gives all cells the same random numbers, so that a whole grid errs together,
+    and neighbours differ by less than their standard errors say. `block` cells run side by side; the memory that chains
+    need is that of a block, and the traces of all are kept: raise `thin` where they are too many.
     """
     for name, values in (("step_sizes", step_sizes), ("nbetas", nbetas), ("gammas", gammas)):
         if len(values) == 0:
             raise ValueError(f"got no {name}: write at least one, {name}=jnp.array([...])")
-
-    def cell(at: tuple[Array, Array, Array]) -> LLC:
-        step_size, nbeta, gamma = at
-        return estimate_llc(
-            jax.random.clone(key),  # every cell has the same key, on purpose
-            loss,
-            params,
-            data,
-            sampler(step_size),
-            nbeta=nbeta,
-            gamma=gamma,
-            chains=chains,
-            warmup=warmup,
-            draws=draws,
-            thin=thin,
-            batch_size=batch_size,
-            baseline=baseline,
-            mask=mask,
-            chance=chance,
-        )
-
+    if block < 1:
+        raise ValueError(f"got block={block}: write 1 cell or more")
     axes = jnp.meshgrid(jnp.asarray(step_sizes), jnp.asarray(nbetas), jnp.asarray(gammas), indexing="ij")
-    cells = jax.lax.map(cell, tuple(jnp.ravel(axis) for axis in axes), batch_size=min(block, axes[0].size))
+    flat = [jnp.ravel(axis) for axis in axes]
+    cells = jax.lax.map(lambda setting: estimate(*setting), flat, batch_size=min(block, axes[0].size))
     return jax.tree.map(lambda leaf: jnp.reshape(leaf, (*axes[0].shape, *leaf.shape[1:])), cells)
 
 
@@ -93,8 +62,9 @@ def plateau(llc: LLC, *, tolerance: float = 0.1) -> Plateau:
     `llc` has any leading axes. A block is a range of neighbouring settings along each of them, two or more of every
     axis that has two. All its cells are passed, have an error below tolerance |v|, and are off v, their median, by at
     most tolerance |v| or two standard errors. Of blocks of one size the last counts, the one at larger step sizes: at
-    the smallest, where chains have not moved along the flat directions, it does not matter either. A sheet on which lambda-hat is proportional to nbeta, as where chains
-    forget w*, is none, and nor is a ridge on which two errors cancel. On the host.
+    the smallest, where chains have not moved along the flat directions, it does not matter either. A sheet on which
+    lambda-hat is proportional to nbeta, as where chains forget w*, is none, and nor is a ridge on which two errors
+    cancel. On the host.
     """
     value, stderr = np.asarray(llc.value, float), np.asarray(llc.stderr, float)
     passed = np.reshape([not verdict(row) for row in rows(llc)], value.shape)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
-from slt.chains import Chains, Covariance, covariance, jackknife, pooled, run_chains
+from slt.chains import Chains, Covariance, Sampling, covariance, jackknife, pooled, run_chains
 from slt.curvature import hessian_vector_product
 from slt.samplers.base import Data, Loss, Params, Sampler, localised, select
 
@@ -41,11 +41,7 @@ def loss_kernel(
     *,
     nbeta: Float[Array, ""] | float,
     gamma: Float[Array, ""] | float,
-    chains: int,
-    warmup: int,
-    draws: int,
-    thin: int = 1,
-    batch_size: int | None = None,
+    sampling: Sampling,
     mask: PyTree | None = None,
     examples: Data | None = None,
 ) -> Dependence:
@@ -55,9 +51,8 @@ def loss_kernel(
     `data` if not given. Each draw costs one evaluation of all their losses and an outer product: raise `thin`.
     """
     losses = example_losses(loss, data if examples is None else examples, params)
-    potential = localised(loss, data, params, nbeta=nbeta, gamma=gamma, batch_size=batch_size, mask=mask)
-    fold = covariance(losses)
-    run = run_chains(key, sampler, potential, params, chains=chains, warmup=warmup, draws=draws, thin=thin, fold=fold)
+    potential = localised(loss, data, params, nbeta=nbeta, gamma=gamma, batch_size=sampling.batch_size, mask=mask)
+    run = run_chains(key, sampler, potential, params, sampling, fold=covariance(losses))
     return _dependence(run, sign=1)
 
 
@@ -71,11 +66,7 @@ def bayesian_influence(
     observable: Callable[[Params], Array],
     nbeta: Float[Array, ""] | float,
     gamma: Float[Array, ""] | float,
-    chains: int,
-    warmup: int,
-    draws: int,
-    thin: int = 1,
-    batch_size: int | None = None,
+    sampling: Sampling,
     mask: PyTree | None = None,
 ) -> Dependence:
     """BIF_ij = -Cov(l_i, phi_j) for the examples i of `data` and phi = observable(params): a number or (q,).
@@ -84,9 +75,8 @@ def bayesian_influence(
     more. With queries, observable = lambda params: loss(params, queries). At leading order it is `damped_influence`.
     """
     losses = example_losses(loss, data, params)
-    potential = localised(loss, data, params, nbeta=nbeta, gamma=gamma, batch_size=batch_size, mask=mask)
-    fold = covariance(losses, observable)
-    run = run_chains(key, sampler, potential, params, chains=chains, warmup=warmup, draws=draws, thin=thin, fold=fold)
+    potential = localised(loss, data, params, nbeta=nbeta, gamma=gamma, batch_size=sampling.batch_size, mask=mask)
+    run = run_chains(key, sampler, potential, params, sampling, fold=covariance(losses, observable))
     return _dependence(run, sign=-1)
 
 

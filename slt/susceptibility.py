@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
-from slt.chains import Chains, Covariance, covariance, jackknife, pooled, run_chains
+from slt.chains import Chains, Covariance, Sampling, covariance, jackknife, pooled, run_chains
 from slt.influence import example_losses
 from slt.refined import per_block
 from slt.samplers.base import Data, Loss, Params, Sampler, localised, mean_loss
@@ -47,11 +47,7 @@ def susceptibilities(
     masks: Mapping[str, PyTree],
     nbeta: Float[Array, ""] | float,
     gamma: Float[Array, ""] | float,
-    chains: int,
-    warmup: int,
-    draws: int,
-    thin: int = 1,
-    batch_size: int | None = None,
+    sampling: Sampling,
     examples: Data | None = None,
 ) -> dict[str, Susceptibility]:
     """chi of every component in `masks` to every one of `examples` (those of `data` if not given), in one program.
@@ -68,10 +64,8 @@ def susceptibilities(
     fold = covariance(phi, lambda w: losses(w) - L_star - phi(w))
 
     def run(mask: PyTree) -> Chains:
-        potential = localised(loss, data, params, nbeta=nbeta, gamma=gamma, batch_size=batch_size, mask=mask)
-        return run_chains(
-            key, sampler, potential, params, chains=chains, warmup=warmup, draws=draws, thin=thin, fold=fold
-        )
+        potential = localised(loss, data, params, nbeta=nbeta, gamma=gamma, batch_size=sampling.batch_size, mask=mask)
+        return run_chains(key, sampler, potential, params, sampling, fold=fold)
 
     free, *held = per_block(run, params, {"": True} | {f"/{name}": mask for name, mask in masks.items()}).values()
     return {name: _susceptibility(of, free) for name, of in zip(masks, held, strict=True)}

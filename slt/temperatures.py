@@ -21,11 +21,11 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, PyTree, Scalar
+import numpy as np
+from jaxtyping import Array, Float, Key, Scalar
 
-from slt.diagnostics import ess
-from slt.estimate import LLC, Estimate, estimate_llc
-from slt.samplers.base import Data, Loss, Params, Sampler
+from slt.estimate import LLC, Estimate
+from slt.statistics import ess
 
 MAX_APART = 4.0  # standard errors between two ways to lambda
 TOLERANCE = 0.1  # of lambda: a smaller difference is no finding, however sure
@@ -48,48 +48,17 @@ class Comparison(NamedTuple):
 
 def llc_at_temperatures(
     key: Key[Array, ""],
-    loss: Loss,
-    params: Params,
-    data: Data,
-    sampler: Callable[[Scalar], Sampler],
-    *,
-    nbetas: Float[Array, " temperatures"],
-    gamma: Float[Array, ""] | float,
-    chains: int,
-    warmup: int,
-    draws: int,
-    thin: int = 1,
-    batch_size: int | None = None,
-    baseline: Literal["full", "paired"] = "full",
-    mask: PyTree | None = None,
-    chance: Float[Array, ""] | float | None = None,
+    estimate: Callable[[Key[Array, ""], Scalar], LLC],
+    nbetas: Float[Array | np.ndarray, " temperatures"],
 ) -> LLC:
-    """`estimate_llc` at every nbeta of `nbetas`, as one program: all fields have a leading axis of temperatures.
+    """`estimate(key, nbeta)` at every nbeta, as one program: all fields have a leading axis of temperatures.
 
-    `sampler(nbeta)` is the sampler there, for the largest stable step size scales with 1/nbeta:
-    `lambda nbeta: mala(0.5 / nbeta)`. Temperatures do not share random numbers, so their errors are independent.
+    The sampler may depend on nbeta, for the largest stable step size scales with 1/nbeta: `mala(0.5 / nbeta)`.
+    Temperatures do not share random numbers, so their errors are independent.
     """
-
-    def at(key: Key[Array, ""], nbeta: Scalar) -> LLC:
-        return estimate_llc(
-            key,
-            loss,
-            params,
-            data,
-            sampler(nbeta),
-            nbeta=nbeta,
-            gamma=gamma,
-            chains=chains,
-            warmup=warmup,
-            draws=draws,
-            thin=thin,
-            batch_size=batch_size,
-            baseline=baseline,
-            mask=mask,
-            chance=chance,
-        )
-
-    return jax.vmap(at)(jax.random.split(key, len(nbetas)), nbetas)
+    if len(nbetas) == 0:
+        raise ValueError("got no nbetas: write at least one, nbetas=jnp.array([...])")
+    return jax.vmap(estimate)(jax.random.split(key, len(nbetas)), jnp.asarray(nbetas))
 
 
 def by_variance(llc: LLC) -> Estimate:
@@ -141,43 +110,45 @@ def compare(llc: LLC, nbetas: Float[Array, " temperatures"]) -> Comparison:
     )
 
 
-def disagreements(comparison: Comparison, *, max_apart: float = MAX_APART, tolerance: float = TOLERANCE) -> list[str]:
-    """What the three ways to lambda say of each other, in words; empty if they agree. Runs on the host.
+class Disagreement(NamedTuple):
+    """How ways to lambda differ. text: by how much, and what to do."""
+
+    kind: Literal["not finite", "baseline too high", "lambda-hat grows with nbeta", "variance apart"]
+    text: str
+
+
+def disagreements(
+    comparison: Comparison, *, max_apart: float = MAX_APART, tolerance: float = TOLERANCE
+) -> list[Disagreement]:
+    """What the three ways to lambda say of each other; empty if they agree. Runs on the host.
 
     Two disagree if they are `max_apart` standard errors apart and more than `tolerance` of lambda. On a regular model
     sampled well, fewer than one comparison in a hundred has a finding.
     """
-    values = [float(comparison[i].value) for i in range(3)]
+    values = [float(estimate.value) for estimate in comparison[:3]]
     said = "mean {:.3g}, variance {:.3g}, slope {:.3g}".format(*values)
-    if not all(map(_finite, comparison)):
-        return [f"not finite: {said}; ask `verdict` of the estimate at each temperature"]
-    scale = max(map(abs, values))
-    sign = lambda d: _sign(d, max_apart, tolerance * scale)
-    findings = []
-    if sign(comparison.mean_less_slope) < 0:
-        findings.append(
-            f"baseline too high: {said}; the mean alone needs L(w*), and w* is no minimum: train longer, or believe the slope"
-        )
-    if sign(comparison.mean_less_slope) > 0:
-        findings.append(
-            f"lambda-hat grows with nbeta: {said}; logarithmic corrections or the localisation hold it down, or L(w*) is "
-            "too low: raise nbeta, lower gamma, and compare with values at finite nbeta"
-        )
-    if sign(comparison.mean_less_variance) and not sign(comparison.mean_less_slope):
-        findings.append(
-            f"variance apart: {said}; step size too large, minibatches in the recorded losses, or more than one basin"
-        )
-    return findings
+    if not np.isfinite(jax.tree.leaves(comparison)).all():
+        return [Disagreement("not finite", f"{said}; ask `verdict` of the estimate at each temperature")]
+    least = tolerance * max(map(abs, values))
+    baseline = _sign(comparison.mean_less_slope, max_apart, least)
+    found = []
+    if baseline < 0:
+        advice = "the mean alone needs L(w*), and w* is no minimum: train longer, or believe the slope"
+        found.append(Disagreement("baseline too high", f"{said}; {advice}"))
+    if baseline > 0:
+        advice = "logarithmic corrections or the localisation hold it down, or L(w*) is too low: raise nbeta, lower "
+        advice += "gamma, and compare with values at finite nbeta"
+        found.append(Disagreement("lambda-hat grows with nbeta", f"{said}; {advice}"))
+    if baseline == 0 and _sign(comparison.mean_less_variance, max_apart, least):
+        advice = "step size too large, minibatches in the recorded losses, or more than one basin"
+        found.append(Disagreement("variance apart", f"{said}; {advice}"))
+    return found
 
 
 def _sign(difference: Estimate, max_apart: float, least: float) -> int:
     """The sign of a difference that is beyond its error and beyond `least`; else 0."""
     value, stderr = map(float, difference)
-    return 0 if abs(value) <= max(max_apart * stderr, least) else (1 if value > 0 else -1)
-
-
-def _finite(estimate: Estimate) -> bool:
-    return all(map(jnp.isfinite, estimate))
+    return 0 if abs(value) <= max(max_apart * stderr, least) else int(np.sign(value))
 
 
 def combination(

@@ -94,7 +94,7 @@ def checkpoints(runs: Runs) -> Points:
         raise ValueError(
             "these runs are not of a grid with names: write sweeps.product(name=[...]) for the grid of scan"
         )
-    at = jax.tree.map(lambda leaf: np.repeat(leaf, time, axis=0), runs.grid.at)
+    at = _in_order(jax.tree.map(lambda leaf: np.repeat(leaf, time, axis=0), runs.grid.at), runs.grid.at)
     if "step" in at:
         raise ValueError("got a grid with the axis step, which is that of the times: write another name in the grid")
     at["step"] = np.tile(runs.times, size)
@@ -109,7 +109,7 @@ def grid_points(grid: Any) -> Points:
         return checkpoints(grid)
     size = length(grid)
     named = lambda path, leaf: _exact(leaf, jax.tree_util.keystr(path, simple=True, separator=".") or "a grid")
-    grid = jax.tree.map_with_path(named, grid)
+    grid = _in_order(jax.tree.map_with_path(named, grid), grid)
     return Points(grid, None, _axes(grid, size))
 
 
@@ -182,6 +182,11 @@ def _exact(leaf: Any, name: str) -> Any:
     return leaf
 
 
+def _in_order(mapped: Any, tree: Any) -> Any:
+    """The mapped tree with the names of `tree` in their order, which JAX sorts."""
+    return {name: mapped[name] for name in tree} if isinstance(tree, dict) else mapped
+
+
 def _axes(grid: Any, size: int) -> dict[str, np.ndarray]:
     """The axes whose product the numbers of the grid are, in its order; else the single axis `point`."""
     values = {n: np.asarray(leaf) for n, leaf in grid.items() if _is_numbers(leaf)} if isinstance(grid, dict) else {}
@@ -206,5 +211,5 @@ def _merge_time(leaf: np.ndarray) -> np.ndarray:
 
 def _some(grid: Points, index: Any) -> Points:
     take = lambda tree: jax.tree.map(lambda leaf: leaf[index], tree)
-    at, checkpoint = take(grid.at), take(grid.checkpoint)
+    at, checkpoint = _in_order(take(grid.at), grid.at), take(grid.checkpoint)
     return Points(at, checkpoint, _axes(at, length(at)))

@@ -32,8 +32,8 @@ class DifferentRun(ValueError):
 class Run(NamedTuple):
     """directory: where results are kept (None: nowhere).  progress: a `rich` progress bar (None: none is drawn).
     memory: bytes that a device may be given at a time (None: what it has).  execute: what is done with a sweep in
-    place of computing it (a plan; None: it is computed).  fresh: whether what is on disk is put aside.  names: of the
-    series so far.
+    place of computing it (a plan; None: it is computed).  fresh: whether what is on disk is put aside.  readonly:
+    whether what is not on disk is an error.  names: of the series so far.
     """
 
     directory: Path | None = None
@@ -41,6 +41,7 @@ class Run(NamedTuple):
     memory: int | None = None
     execute: Callable[[Any], Any] | None = None
     fresh: bool = False
+    readonly: bool = False
     names: tuple[str, ...] | list[str] = ()
 
 
@@ -61,22 +62,24 @@ def run(
     memory: int | None = None,
     console: Any = None,
     execute: Callable[[Any], Any] | None = None,
+    readonly: bool = False,
 ) -> Iterator[Run]:
     """Keep everything that `map` and `scan` compute inside the block in `directory`, and read it where it is there.
 
     What is there is read only if it is of the very same computation: else DifferentRun names what differs, and `fresh`
-    puts it aside (as `.NAME.old-1`) and computes anew. `memory` bounds the bytes a device is given at a time. Bars are drawn on `console`
-    (by default on the terminal, if there is one). One process at a time: a second one is refused.
+    puts it aside (as `.NAME.old-1`) and computes anew. `memory` bounds the bytes a device is given at a time. Bars are
+    drawn on `console` (by default on the terminal, if there is one). One process at a time: a second one is refused.
+    With `readonly` nothing is computed or written: ValueError names the first result that is not there.
     """
     with ExitStack() as stack:
-        if directory is not None and jax.process_index() == 0:
+        if directory is not None and jax.process_index() == 0 and not readonly:
             stack.enter_context(_locked(Path(directory)))
         if directory is not None:
             stack.enter_context(preemptible())
         progress = _progress(console) if directory is not None or console is not None else None
         if progress is not None:
             stack.enter_context(progress)
-        opened = Run(None if directory is None else Path(directory), progress, memory, execute, fresh, [])
+        opened = Run(None if directory is None else Path(directory), progress, memory, execute, fresh, readonly, [])
         token = _current.set(opened)
         try:
             yield opened
@@ -150,7 +153,11 @@ class Series(NamedTuple):
             try:
                 return self._read(path, rows, like)
             except store.DamagedCheckpoint as error:
+                if current().readonly:
+                    raise
                 warnings.warn(f"{error}; it is made anew", stacklevel=2)
+        if current().readonly:
+            raise ValueError(f"{path} is not there: repeat the command of its run")
         with saved():
             tree = jax.device_get(compute())
             store.save(path, tree, {"rows": rows, "of": self.description})
@@ -196,7 +203,7 @@ def place(name: str) -> Path | None:
     With `fresh` what is in it is put aside first.
     """
     here = current()
-    if here.directory is None or jax.process_index() > 0:
+    if here.directory is None or here.readonly or jax.process_index() > 0:
         return here.directory and here.directory / name
     path = here.directory / name
     if here.fresh and path.exists():

@@ -16,14 +16,16 @@ bit of its words has period 2^17 in the counter.
 
 import math
 import operator
+import zlib
 from collections.abc import Hashable
 from typing import SupportsIndex
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.extend.random import define_prng_impl
-from jaxtyping import Array, Shaped, UInt, UInt32
+from jaxtyping import Array, Int, Key, Shaped, UInt, UInt32
 
 U = np.uint32
 MAX_WORDS = 2**32  # the counter has 32 bits
@@ -124,3 +126,18 @@ def implementation(name: str) -> Hashable:
     except ValueError as error:
         raise ValueError(f'got name={name!r}: write "lowbias32" or a name that JAX knows ({error})') from error
     return name
+
+
+def key(
+    seed: int | Int[Array | np.ndarray, ""] | np.integer, purpose: int | str, impl: Hashable | None = None
+) -> Key[Array, ""]:
+    """The key of one purpose of a seed: fold_in(jax.random.key(seed, impl=impl), purpose), a name being its CRC-32.
+
+    Seeds may be traced. `impl` is a name or an object, as for `implementation`; None is JAX's default.
+    """
+    number = zlib.crc32(purpose.encode()) if isinstance(purpose, str) else purpose
+    for name, value in (("seed", seed), ("purpose", number)):
+        if not isinstance(value, Tracer) and not 0 <= operator.index(value) < 2**32:
+            raise ValueError(f"got {name}={value}: write 0 to {2**32 - 1}, for a key holds no more of it than 32 bits")
+    impl = implementation(impl) if isinstance(impl, str) else impl
+    return jax.random.fold_in(jax.random.key(seed, impl=impl), np.uint32(number))

@@ -8,15 +8,16 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments import plots
-from experiments.markov_induction.report import SETTLE, crossing, negative, study
+from experiments.shared import plots
+from experiments.markov_induction.claims import SETTLE, crossing, localised, study
+from experiments.shared import tell
 
 COLOURS = {"uniform": "#8a8f94", "unigram": "#b08d2f", "bigram": "#1b6ca8", "true": "#2f3e46"}
 LLC, FIRST, SECOND, BAD, LOOSE = "#c8553d", "#4a7c3a", "#7b2d8b", "black", "#b08d2f"
 STYLE: Any = plots.STYLE | {"axes.titlesize": 10.5, "axes.titlelocation": "left", "legend.fontsize": 8.5}
 
 
-def draw(results: xr.Dataset) -> Figure:
+def plot(results: xr.Dataset) -> Figure:
     """Columns: two and three symbols. Rows: KL, attention, localised lambda-hat; last, other settings, and each layer."""
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(
@@ -33,8 +34,9 @@ def draw(results: xr.Dataset) -> Figure:
         axes[3, 1].set_title("Each layer alone, two symbols, the first runs (mean)")
         figure.suptitle(
             "In-context Markov chains: from counts of tokens to counts of pairs, and the learning coefficient",
-            fontweight="bold", fontsize=11,
-        )  # fmt: skip
+            fontweight="bold",
+            fontsize=11,
+        )
         plt.close(figure)
     return figure
 
@@ -49,7 +51,13 @@ def _kl(axis: Axes, results: xr.Dataset, symbols: int, run: int) -> None:
     here = results.sel(symbols=symbols)
     step = here.reading_step.values
     for name, color in COLOURS.items():
-        axis.plot(step, here[f"kl_{name}"].values[run], color=color, lw=2, label=f"KL({'truth' if name == 'true' else name} | model)")  # fmt: skip
+        axis.plot(
+            step,
+            here[f"kl_{name}"].values[run],
+            color=color,
+            lw=2,
+            label=f"KL({'truth' if name == 'true' else name} | model)",
+        )
     axis.plot(step, here.kl_bigram.values.T, color=COLOURS["bigram"], lw=0.6, alpha=0.5)
     axis.set(title=f"{symbols} symbols: one run, and the KL from the bigram of all", xlabel="step", ylabel="nats")
     axis.set_ylim(bottom=0)
@@ -59,11 +67,16 @@ def _kl(axis: Axes, results: xr.Dataset, symbols: int, run: int) -> None:
 def _attention(axis: Axes, results: xr.Dataset, symbols: int, run: int) -> None:
     here = results.sel(symbols=symbols)
     step = here.reading_step.values
-    named = {"previous": (FIRST, "first layer, to the previous token"), "induction": (SECOND, "second layer, to what followed the present token")}  # fmt: skip
+    named = {
+        "previous": (FIRST, "first layer, to the previous token"),
+        "induction": (SECOND, "second layer, to what followed the present token"),
+    }
     for name, (color, label) in named.items():
         axis.plot(step, here[name].values[run], color=color, lw=2, label=label)
     axis.plot(step, here.previous.values.T, color=FIRST, lw=0.6)
-    axis.axhline(float(here.induction_uniform[run, 0]), color=SECOND, ls=":", lw=1, label="the same, attending uniformly")  # fmt: skip
+    axis.axhline(
+        float(here.induction_uniform[run, 0]), color=SECOND, ls=":", lw=1, label="the same, attending uniformly"
+    )
     axis.set(title="Attention: the same run; previous token: all", xlabel="step", ylabel="share", ylim=(0, 1.02))
     axis.legend(loc="lower right", bbox_to_anchor=(1, 0.08), fontsize=7.5)
 
@@ -71,25 +84,27 @@ def _attention(axis: Axes, results: xr.Dataset, symbols: int, run: int) -> None:
 def _localised(axis: Axes, results: xr.Dataset, symbols: int) -> None:
     """Every run about its own crossing, and the mean of the runs with two standard errors over them."""
     here = results.sel(symbols=symbols)
-    bad = negative(results)[list(results.symbols.values).index(symbols)]
+    bad = tell.has(here, "negative")
     lines, grid = [], None
     for run, c in enumerate(crossing(results, symbols)):
         if c is None:
             continue
-        x, y = here.step.values - here.reading_step.values[c], here.value.values[run]
+        x, y = here.estimate_step.values - here.reading_step.values[c], here.value.values[run]
         axis.plot(x, y, color=LLC, lw=0.7, alpha=0.6, label="one run" if not lines else None)
         axis.plot(x[bad[run]], y[bad[run]], "x", color=BAD, ms=5)
         lines.append((x[SETTLE:], y[SETTLE:]))
     axis.plot([], [], "x", color=BAD, ms=5, label="negative, named by verdict")
     if lines:
-        grid = np.linspace(max(min(x[0] for x, _ in lines), -here.step.values[-1]), max(x[-1] for x, _ in lines), 60)
+        grid = np.linspace(max(min(x[0] for x, _ in lines), -here.estimate_step.values[-1]), max(x[-1] for x, _ in lines), 60)
         mean, error = _mean(lines, grid)
         axis.fill_between(grid, mean - 2 * error, mean + 2 * error, color=LLC, alpha=0.2, lw=0)
         axis.plot(grid, mean, color=LLC, lw=3, label="mean of the runs that are there, two standard errors")
     axis.axvline(0, color="#8a8f94", ls="--", lw=1)
     axis.axhline(0, color="#8a8f94", lw=0.6)
     axis.set_yscale("symlog", linthresh=100, linscale=4)
-    axis.set_title(rf"Localised $\hat\lambda$ ($n\beta$ = {results.attrs['nbeta']:g}, $\gamma$ = {results.attrs['gamma']:g}), about the crossing")  # fmt: skip
+    axis.set_title(
+        rf"Localised $\hat\lambda$ ($n\beta$ = {results.attrs['nbeta']:g}, $\gamma$ = {results.attrs['gamma']:g}), about the crossing"
+    )
     axis.set(xlabel="steps since KL(bigram) < KL(unigram)", ylabel=r"$\hat\lambda$")
     axis.legend(loc="lower right")
 
@@ -105,13 +120,14 @@ def _mean(lines: list[tuple[np.ndarray, np.ndarray]], grid: np.ndarray) -> tuple
 
 def _settings(axis: Axes, results: xr.Dataset, names: tuple[str, ...], colors: tuple[str, ...]) -> None:
     part, two = study(results), results.sel(symbols=2)
-    x = two.step.values[SETTLE:]
+    own = localised(results, 2).isel(setting=0, seed=slice(part.sizes["seed"]))
+    x = two.estimate_step.values[SETTLE:]
     for name, color in zip(names, colors, strict=True):
-        here = part.sel(setting=name)
-        label = rf"{name}: $n\beta$ = {float(here.nbeta):g}, $\gamma$ = {float(here.gamma):g}"
+        here = own if name == "localised" else part.sel(setting=name)
+        label = rf"{name}: $n\beta$ = {float(here.nbeta):g}"
         axis.plot(x, here.value.values.T, color=color, lw=0.7, alpha=0.5)
         axis.plot(x, here.value.values.mean(axis=0), "o-", color=color, lw=2, ms=3.5, label=label)
-    for c in crossing(results, 2)[: part.sizes["run"]]:
+    for c in crossing(results, 2)[: part.sizes["seed"]]:
         if c is not None:
             axis.axvline(two.reading_step.values[c], color="#8a8f94", ls="--", lw=1)
     axis.axhline(0, color="#8a8f94", lw=0.6)

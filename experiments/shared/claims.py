@@ -30,30 +30,58 @@ class Claim(NamedTuple):
     headline: bool = False
 
 
-def share(text: str, hits: Any, **rest: Any) -> Claim:
-    """The share of `hits` (booleans) that are true, with its Wilson interval; `rest` are fields of `Claim`."""
+def share(
+    text: str, hits: Any, source: str, expected: str = "-", *, holds: bool | None = None, headline: bool = False
+) -> Claim:
+    """The share of `hits` (booleans) that are true, with its Wilson interval."""
     hits = np.asarray(hits, bool).ravel()
-    if hits.size == 0:
-        return Claim(text, value=np.nan, count=0, unit="share", **rest)
-    low, high = scipy.stats.binomtest(int(hits.sum()), hits.size).proportion_ci(method="wilson")
-    return Claim(text, value=float(hits.mean()), low=low, high=high, count=hits.size, unit="share", **rest)
+    value = low = high = np.nan
+    if hits.size:
+        low, high = scipy.stats.binomtest(int(hits.sum()), hits.size).proportion_ci(method="wilson")
+        value = float(hits.mean())
+    return Claim(text, source, expected, value, low, high, hits.size, "share", holds, headline)
 
 
-def median(text: str, values: Any, **rest: Any) -> Claim:
-    """The median of the values that are finite, with its bootstrap interval; `rest` are fields of `Claim`."""
+def median(
+    text: str,
+    values: Any,
+    source: str,
+    expected: str = "-",
+    *,
+    unit: str = "",
+    holds: bool | None = None,
+    headline: bool = False,
+) -> Claim:
+    """The median of the values that are finite, with its bootstrap interval."""
     values = finite(values)
-    low, high = interval(values, np.median)
-    return Claim(
-        text, value=float(np.median(values)) if values.size else np.nan, low=low, high=high, count=values.size, **rest
-    )
+    value = float(np.median(values)) if values.size else np.nan
+    return Claim(text, source, expected, value, *interval(values, np.median), values.size, unit, holds, headline)
 
 
-def mean(text: str, values: Any, **rest: Any) -> Claim:
-    """The mean of the values that are finite, with two standard errors on each side; `rest` are fields of `Claim`."""
+def mean(
+    text: str,
+    values: Any,
+    source: str,
+    expected: str = "-",
+    *,
+    sign: int = 0,
+    unit: str = "",
+    headline: bool = False,
+) -> Claim:
+    """The mean of the values that are finite, with two standard errors on each side.
+
+    sign: +1 or -1 for the claim that it has this sign, which holds if the whole interval has it; 0 claims nothing.
+    """
     values = finite(values)
     value = float(np.mean(values)) if values.size else np.nan
     error = 2 * float(np.std(values, ddof=1)) / np.sqrt(values.size) if values.size > 1 else np.nan
-    return Claim(text, value=value, low=value - error, high=value + error, count=values.size, **rest)
+    holds = None if sign == 0 or np.isnan(error) else bool(sign * value > error)
+    return Claim(text, source, expected, value, value - error, value + error, values.size, unit, holds, headline)
+
+
+def every(hits: Any) -> bool | None:
+    """Whether all are true; None where there are none."""
+    return bool(np.all(hits)) if np.size(hits) else None
 
 
 def finite(values: Any) -> np.ndarray:

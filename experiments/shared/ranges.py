@@ -6,7 +6,8 @@ def run(*, seeds: Annotated[Count, Doc("runs")] = 8, rate: Annotated[Positive, D
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+import operator
+from collections.abc import Callable, Mapping
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -21,6 +22,13 @@ Seed = Annotated[int, at.Interval(ge=0, le=2**31 - 1)]
 Positive = Annotated[float, at.Interval(gt=0, le=1e12)]
 NonNegative = Annotated[float, at.Interval(ge=0, le=1e12)]
 Share = Annotated[float, at.Interval(ge=0, le=1)]
+
+BOUNDS: Any = (
+    (at.Ge, "from", operator.ge),
+    (at.Gt, "above", operator.gt),
+    (at.Le, "to", operator.le),
+    (at.Lt, "to below", operator.lt),
+)
 
 
 def between(low: float, high: float) -> Any:
@@ -70,7 +78,9 @@ def flag(name: str) -> str:
 
 def _check(name: str, value: Any, hint: Any) -> None:
     hint, metadata = (hint.__origin__, hint.__metadata__) if get_origin(hint) is Annotated else (hint, ())
-    if hasattr(hint, "_fields") and isinstance(value, hint):
+    if hasattr(hint, "_fields"):
+        if not isinstance(value, hint):
+            raise ValueError(f"got {name}={value!r}: write {hint.__name__}({', '.join(hint._fields)})")
         fields = get_type_hints(hint, include_extras=True)
         for field in hint._fields:
             _check(f"{name}.{field}", getattr(value, field), fields[field])
@@ -88,36 +98,29 @@ def _check(name: str, value: Any, hint: Any) -> None:
         return
     if get_origin(hint) is Literal and value not in get_args(hint):
         raise ValueError(f"got {name}={value!r}: write {flag(name)} with one of {', '.join(map(str, get_args(hint)))}")
-    if hint in (int, float) and not _allowed(value, hint, metadata):
+    if hint in (int, float, bool, str) and not _allowed(value, hint, metadata):
         raise ValueError(f"got {name}={value!r}: write {flag(name)} with {_wanted(hint, metadata)}")
 
 
 def _allowed(value: Any, kind: type, metadata: tuple[Any, ...]) -> bool:
-    whole = isinstance(value, int | np.integer)
-    is_kind = not isinstance(value, bool) and (whole or (kind is float and isinstance(value, float | np.floating)))
-    return (
-        is_kind
-        and bool(np.isfinite(value))
-        and all(low <= value <= high and value != out for low, high, out in _limits(metadata))
-    )
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if kind in (bool, str):
+        return isinstance(value, kind)
+    if not whole and not (kind is float and isinstance(value, float | np.floating) and np.isfinite(value)):
+        return False
+    return all(holds(value, end) for _, end, holds in _bounds(metadata))
 
 
 def _wanted(kind: type, metadata: tuple[Any, ...]) -> str:
-    what = "a whole number" if kind is int else "a number"
-    for low, high, out in _limits(metadata):
-        above = f"above {low:g}" if out == low else f"from {low:g}"
-        what += f" {above} to {high:,}" if np.isfinite(high) else f" {above} on"
-    return what
+    what = {int: "a whole number", float: "a number", bool: "True or False", str: "a text"}[kind]
+    return " ".join([what, *(f"{words} {end:,}" for words, end, _ in _bounds(metadata))])
 
 
-def _limits(metadata: tuple[Any, ...]) -> Iterator[tuple[float, float, float]]:
-    """(least, most, the excluded end or NaN) of each range in an annotation."""
-    for each in metadata:
-        if isinstance(each, at.Interval):
-            low = each.gt if each.ge is None else each.ge
-            high = each.lt if each.le is None else each.le
-            yield (
-                -np.inf if low is None else float(low),  # type: ignore[arg-type]
-                np.inf if high is None else float(high),  # type: ignore[arg-type]
-                np.nan if each.gt is None else float(each.gt),  # type: ignore[arg-type]
-            )
+def _bounds(metadata: tuple[Any, ...]) -> list[tuple[str, Any, Callable[[Any, Any], bool]]]:
+    """The ends of the ranges in an annotation, the lower ones first: its word, the end, how a value compares with it."""
+    each = [one for group in metadata for one in (group if isinstance(group, at.GroupedMetadata) else [group])]
+    found = []
+    for kind, word, holds in BOUNDS:
+        ends = [getattr(one, kind.__name__.lower()) for one in each if isinstance(one, kind)]
+        found += [(word, end, holds) for end in ends]
+    return found

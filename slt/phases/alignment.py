@@ -20,30 +20,19 @@ class Alignment(NamedTuple):
     p_value: float
 
 
-def align(
-    one: Sequence[Sequence[int]], other: Sequence[Sequence[int]], *, tolerance: int, shuffles: int = 1000, seed: int = 0
-) -> Alignment:
+Runs = Sequence[Sequence[int]]  # the checkpoints of the transitions of each run
+
+
+def align(one: Runs, other: Runs, *, tolerance: int, shuffles: int = 1000, seed: int = 0) -> Alignment:
     """How well the transitions `one[run]` coincide with `other[run]`, against a null that shuffles the runs."""
-    if len(one) != len(other):
-        raise ValueError(f"got transitions of {len(one)} runs and of {len(other)}: both need one sequence per run")
-    lags = [_lags(a, b) for a, b in zip(one, other, strict=True)]
-    count = sum(map(len, lags))
-    if count == 0:
-        return Alignment(np.nan, 0, np.nan, np.nan, np.nan)
-    hits = np.array([[np.sum(np.abs(_lags(a, b)) <= tolerance) for b in other] for a in one])
-    rng = np.random.default_rng(seed)
-    null = np.array([hits[np.arange(len(one)), rng.permutation(len(one))].sum() for _ in range(shuffles)]) / count
-    return _against(null, np.trace(hits) / count, np.concatenate(lags))
+    _check(one, other, tolerance, shuffles)
+    hits = np.array([[_hits(a, b, tolerance) for b in other] for a in one])
+    rng, runs = np.random.default_rng(seed), len(one)
+    return _against(one, other, hits, own=np.arange(runs), null=[rng.permutation(runs) for _ in range(shuffles)])
 
 
 def align_shifted(
-    one: Sequence[Sequence[int]],
-    other: Sequence[Sequence[int]],
-    *,
-    length: int,
-    tolerance: int,
-    shuffles: int = 1000,
-    seed: int = 0,
+    one: Runs, other: Runs, *, length: int, tolerance: int, shuffles: int = 1000, seed: int = 0
 ) -> Alignment:
     """As `align`, for few runs or one: the null shifts `other[run]` in time, around the circle of `length` checkpoints.
 
@@ -51,39 +40,42 @@ def align_shifted(
     where transitions crowd at one end, as on a linear axis of time they do, both sets should be on a log axis. Each run
     is shifted on its own; with one run the p-value cannot be less than about (2 tolerance + 1) / length.
     """
-    if len(one) != len(other):
-        raise ValueError(f"got transitions of {len(one)} runs and of {len(other)}: both need one sequence per run")
+    _check(one, other, tolerance, shuffles)
     if any(not 0 <= t < length for run in [*one, *other] for t in run):
         raise ValueError(f"got length={length} and a transition outside it: give the number of checkpoints of a run")
-    lags = [_lags(a, b) for a, b in zip(one, other, strict=True)]
-    count = sum(map(len, lags))
-    if count == 0:
-        return Alignment(np.nan, 0, np.nan, np.nan, np.nan)
-    near = np.concatenate(lags)
-    moved = lambda run, by: [(t + by) % length for t in run]
-    hits = np.array(
-        [
-            [np.sum(np.abs(_lags(a, moved(b, by))) <= tolerance) for by in range(length)]
-            for a, b in zip(one, other, strict=True)
-        ]
-    )
+    shifted = lambda run, by: (np.asarray(run, int) + by) % length
+    pairs = list(zip(one, other, strict=True))
+    hits = np.array([[_hits(a, shifted(b, by), tolerance) for by in range(length)] for a, b in pairs])
     shifts = np.random.default_rng(seed).integers(length, size=(shuffles, len(one)))
-    return _against(hits[np.arange(len(one))[None], shifts].sum(axis=1) / count, hits[:, 0].sum() / count, near)
+    return _against(one, other, hits, own=np.zeros(len(one), int), null=shifts)
 
 
-def _against(null: np.ndarray, share: float, lags: np.ndarray) -> Alignment:
-    """A share beside the shares under the null."""
-    finite = lags[np.isfinite(lags)]
-    return Alignment(
-        float(share),
-        len(lags),
-        float(np.median(finite)) if finite.size else np.nan,
-        float(null.mean()),
-        float((1 + np.sum(null >= share)) / (1 + len(null))),
-    )
+def _check(one: Runs, other: Runs, tolerance: int, shuffles: int) -> None:
+    if len(one) != len(other):
+        raise ValueError(f"got transitions of {len(one)} runs and of {len(other)}: both need one sequence per run")
+    for name, number, least in (("tolerance", tolerance, 0), ("shuffles", shuffles, 1)):
+        if not number >= least:
+            raise ValueError(f"got {name}={number}: write {least} or more")
 
 
-def _lags(one: Sequence[int], other: Sequence[int]) -> np.ndarray:
+def _against(one: Runs, other: Runs, hits: np.ndarray, *, own: np.ndarray, null: Sequence | np.ndarray) -> Alignment:
+    """hits[run, choice] summed over the runs: at their own choices, beside the choices under the null."""
+    lags = np.concatenate([np.zeros(0), *(_lags(a, b) for a, b in zip(one, other, strict=True))])
+    if lags.size == 0:
+        return Alignment(np.nan, 0, np.nan, np.nan, np.nan)
+    total = lambda choices: hits[np.arange(len(one)), choices].sum(axis=-1) / len(lags)
+    share, shares, finite = total(own), total(np.asarray(null)), lags[np.isfinite(lags)]
+    p_value = (1 + np.sum(shares >= share)) / (1 + len(shares))
+    lag = float(np.median(finite)) if finite.size else np.nan
+    return Alignment(float(share), len(lags), lag, float(shares.mean()), float(p_value))
+
+
+def _hits(one: Sequence[int], other: Sequence[int] | np.ndarray, tolerance: int) -> int:
+    """How many transitions of `one` have one of `other` within the tolerance."""
+    return int(np.sum(np.abs(_lags(one, other)) <= tolerance))
+
+
+def _lags(one: Sequence[int], other: Sequence[int] | np.ndarray) -> np.ndarray:
     """For each transition in `one`, the signed distance to the nearest in `other`; infinite if there is none."""
     if len(other) == 0:
         return np.full(len(one), np.inf)

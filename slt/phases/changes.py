@@ -8,6 +8,16 @@ from jaxtyping import Float, Real
 from ruptures.base import BaseCost
 from scipy.stats import norm
 
+from slt.phases.autoregression import KEPT, RHO, expected_square, kept_mean, second_difference
+
+LEAST_ERROR = (
+    1e-3  # of the median: a chain that did not move knows nothing exactly, and sums of weights lose their digits
+)
+STATED = 0.3  # how well the stated standard errors are taken to be known: standard deviation of the log of their square
+SEEN = 0.2  # the same of a mean square of some hundred differences
+
+Curve = Float[np.ndarray, " time"]
+
 
 class ChangePoint(NamedTuple):
     """The curve has one level before `index` and another from `index` on; [low, high] is the interval for `index`.
@@ -19,75 +29,6 @@ class ChangePoint(NamedTuple):
     low: int
     high: int
     jump: float
-
-
-class _WeightedMean(BaseCost):
-    """Squared residuals about the weighted mean of a segment, in units of each point's own standard error."""
-
-    model = "weighted mean"  # type: ignore[assignment]
-    min_size = 1
-
-    def fit(self, signal: np.ndarray) -> "_WeightedMean":
-        self.signal = signal
-        value, stderr = signal.T
-        seen = np.isfinite(value) & np.isfinite(stderr)
-        weight = np.where(seen, 1 / np.where(seen, stderr, 1) ** 2, 0)
-        value = np.where(seen, value, 0)
-        self.sums = np.cumsum(
-            np.vstack([np.zeros(3), np.stack([weight, weight * value, weight * value**2], axis=1)]), axis=0
-        )
-        return self
-
-    def error(self, start: int, end: int) -> float:
-        weight, first, second = self.sums[end] - self.sums[start]
-        return second - first**2 / weight if weight > 0 else 0.0
-
-    def mean(self, start: int, end: int) -> float:
-        weight, first, _ = self.sums[end] - self.sums[start]
-        return first / weight if weight > 0 else np.nan
-
-
-def change_points(
-    curve: Float[np.ndarray, " time"],
-    stderr: Float[np.ndarray, " time"] | float,
-    *,
-    penalty: float | None = None,
-    min_size: int = 3,
-    coverage: float = 0.95,
-) -> list[ChangePoint]:
-    """The piecewise-constant fit of a curve whose points have known standard errors: PELT with a penalty per change.
-
-    Killick et al. 2012 (arXiv 1101.1438). The cost is the Gaussian -2 log likelihood; the default penalty 3 log T
-    counts a level and a location (Zhang and Siegmund 2007). An interval holds every place for one change, its
-    neighbours fixed, whose cost is within x of the best, (1 - e^{-x/2})^2 = coverage: the law of the likelihood ratio
-    of a location is that of a two-sided Brownian motion with drift, not chi-squared (Hansen 2000, Econometrica 68).
-    Points that are NaN carry no weight.
-    """
-    curve = np.asarray(curve, float)
-    if curve.ndim != 1 or len(curve) < 2 * min_size:
-        raise ValueError(
-            f"got a curve of shape {curve.shape}: at least {2 * min_size} points in one dimension are needed"
-        )
-    cost = _WeightedMean().fit(np.stack([curve, np.broadcast_to(stderr, curve.shape)], axis=1))
-    search = ruptures.Pelt(custom_cost=cost, min_size=min_size, jump=1).fit(cost.signal)
-    ends = search.predict(pen=3 * np.log(len(curve)) if penalty is None else penalty)
-    edges = [0, *ends]
-    triples = zip(edges, edges[1:], edges[2:], strict=False)
-    return [
-        ChangePoint(at, *_interval(cost, left, at, right, coverage), cost.mean(at, right) - cost.mean(left, at))
-        for left, at, right in triples
-    ]
-
-
-def _interval(
-    cost: "_WeightedMean | _WeightedLine", left: int, index: int, right: int, coverage: float
-) -> tuple[int, int]:
-    """The first and the last place between its neighbours for one change, whose cost is within reach of the best."""
-    places = range(left + 1, right)
-    costs = np.array([cost.error(left, t) + cost.error(t, right) for t in places])
-    threshold = -2 * np.log(1 - np.sqrt(coverage))
-    inside = left + 1 + np.flatnonzero(costs <= costs[places.index(index)] + threshold)
-    return int(inside.min()), int(inside.max())
 
 
 class SlopeChange(NamedTuple):
@@ -103,39 +44,75 @@ class SlopeChange(NamedTuple):
     after: float
 
 
-class _WeightedLine(BaseCost):
-    """Squared residuals about the weighted least-squares line of a segment, in units of each point's standard error."""
+class _Cost(BaseCost):
+    """Squared residuals about the weighted mean (degree 0) or line (1) of a segment, in units of the points' errors."""
 
-    model = "weighted line"  # type: ignore[assignment]
-    min_size = 2
+    model = "weighted"  # type: ignore[assignment]
 
-    def fit(self, signal: np.ndarray) -> "_WeightedLine":
+    def __init__(self, degree: int) -> None:
+        self.degree, self.min_size = degree, degree + 1
+
+    def fit(self, signal: np.ndarray) -> "_Cost":
         self.signal = signal
         x, y, stderr = signal.T
         seen = np.isfinite(y) & np.isfinite(stderr)
         weight = np.where(seen, 1 / np.where(seen, stderr, 1) ** 2, 0)
-        x, y = x - x.mean(), np.where(seen, y - (y[seen].mean() if seen.any() else 0), 0)
+        centre = y[seen].mean() if self.degree and seen.any() else 0
+        x, y = x - x.mean(), np.where(seen, y - centre, 0)
         moments = weight * np.stack([np.ones_like(x), x, y, x * x, x * y, y * y])
         self.sums = np.cumsum(np.hstack([np.zeros((6, 1)), moments]), axis=1).T
         return self
 
-    def _centred(self, start: int, end: int) -> tuple[float, float, float]:
-        w, x, y, xx, xy, yy = (self.sums[end] - self.sums[start]).tolist()
+    def _moments(self, start: int, end: int) -> list[float]:
+        return (self.sums[end] - self.sums[start]).tolist()
+
+    def _about_mean(self, start: int, end: int) -> tuple[float, float, float]:
+        w, x, y, xx, xy, yy = self._moments(start, end)
         return (xx - x * x / w, xy - x * y / w, yy - y * y / w) if w > 0 else (0.0, 0.0, 0.0)
 
     def error(self, start: int, end: int) -> float:
-        xx, xy, yy = self._centred(start, end)
+        xx, xy, yy = self._about_mean(start, end)
+        if self.degree == 0:
+            return yy
         return max(yy - xy**2 / xx, 0.0) if xx > 0 else max(yy, 0.0)
 
+    def mean(self, start: int, end: int) -> float:
+        w, _, y, *_ = self._moments(start, end)
+        return y / w if w > 0 else np.nan
+
     def slope(self, start: int, end: int) -> float:
-        xx, xy, _ = self._centred(start, end)
+        xx, xy, _ = self._about_mean(start, end)
         return xy / xx if xx > 0 else np.nan
+
+
+def change_points(
+    curve: Curve,
+    stderr: Curve | float,
+    *,
+    penalty: float | None = None,
+    min_size: int = 3,
+    coverage: float = 0.95,
+) -> list[ChangePoint]:
+    """The piecewise-constant fit of a curve whose points have known standard errors: PELT with a penalty per change.
+
+    Killick et al. 2012 (arXiv 1101.1438). The cost is the Gaussian -2 log likelihood; the default penalty 3 log T
+    counts a level and a location (Zhang and Siegmund 2007). An interval holds every place for one change, its
+    neighbours fixed, whose cost is within x of the best, (1 - e^{-x/2})^2 = coverage: the law of the likelihood ratio
+    of a location is that of a two-sided Brownian motion with drift, not chi-squared (Hansen 2000, Econometrica 68).
+    Points that are NaN carry no weight. A standard error counts as no less than a thousandth of their median.
+    """
+    time = np.arange(np.size(curve), dtype=float)
+    cost = _cost(time, curve, stderr, degree=0)
+    return [
+        ChangePoint(at, *_interval(cost, left, at, right, coverage), cost.mean(at, right) - cost.mean(left, at))
+        for left, at, right in _search(cost, penalty, min_size, coverage)
+    ]
 
 
 def slope_changes(
     time: Real[np.ndarray, " time"],
-    curve: Float[np.ndarray, " time"],
-    stderr: Float[np.ndarray, " time"] | float,
+    curve: Curve,
+    stderr: Curve | float,
     *,
     penalty: float | None = None,
     min_size: int = 4,
@@ -146,57 +123,85 @@ def slope_changes(
     The pieces need not meet. `time` is what the curve is linear in, such as log(step + 1). The default penalty 4 log T
     counts a level, a slope and a location.
     """
-    curve = np.asarray(curve, float)
-    if curve.ndim != 1 or len(curve) < 2 * min_size:
-        raise ValueError(
-            f"got a curve of shape {curve.shape}: at least {2 * min_size} points in one dimension are needed"
-        )
-    columns = [np.asarray(time, float), curve, np.broadcast_to(stderr, curve.shape)]
-    cost = _WeightedLine().fit(np.stack(columns, axis=1))
-    search = ruptures.Pelt(custom_cost=cost, min_size=min_size, jump=1).fit(cost.signal)
-    edges = [0, *search.predict(pen=4 * np.log(len(curve)) if penalty is None else penalty)]
+    cost = _cost(np.asarray(time, float), curve, stderr, degree=1)
     return [
         SlopeChange(at, *_interval(cost, left, at, right, coverage), cost.slope(left, at), cost.slope(at, right))
-        for left, at, right in zip(edges, edges[1:], edges[2:], strict=False)
+        for left, at, right in _search(cost, penalty, min_size, coverage)
     ]
 
 
-KEPT = 0.75  # share of the squared differences that are averaged: jumps are among the others
-STATED = 0.3  # how well the stated standard errors are taken to be known: standard deviation of the log of their square
-SEEN = 0.2  # the same of a mean square of some hundred differences
+def _cost(time: np.ndarray, curve: Curve, stderr: Curve | float, *, degree: int) -> _Cost:
+    curve = np.asarray(curve, float)
+    if curve.ndim != 1 or time.shape != curve.shape:
+        raise ValueError(f"got a curve of shape {curve.shape} at times of shape {time.shape}: write (time,) for both")
+    if not (np.isfinite(time).all() and np.all(np.diff(time) > 0)):
+        raise ValueError("got times that do not rise, or are not finite: write them in order, each once")
+    return _Cost(degree).fit(np.stack([time, curve, _errors(curve, stderr)], axis=1))
 
 
-def inflated(
-    curve: Float[np.ndarray, " time"], stderr: Float[np.ndarray, " time"] | float
-) -> Float[np.ndarray, " time"]:
+def _errors(curve: np.ndarray, stderr: Curve | float) -> np.ndarray:
+    """A standard error for each point, none of them nearly zero beside the others."""
+    stderr = np.asarray(stderr, float)
+    if stderr.shape not in ((), curve.shape):
+        raise ValueError(f"got standard errors of shape {stderr.shape} for {len(curve)} points: write one for each")
+    stderr = np.broadcast_to(stderr, curve.shape)
+    known = stderr[np.isfinite(stderr)]
+    if np.any(known < 0) or (known.size and np.median(known) == 0):
+        raise ValueError("got standard errors that are negative, or zero for most points: write those of the curve")
+    return np.maximum(stderr, LEAST_ERROR * np.median(known)) if known.size else stderr
+
+
+def _search(cost: _Cost, penalty: float | None, min_size: int, coverage: float) -> list[tuple[int, int, int]]:
+    """The changes that PELT finds, each between its neighbours."""
+    penalty = float((3 + cost.degree) * np.log(max(len(cost.signal), 1))) if penalty is None else penalty
+    for name, value, good, wanted in (
+        ("penalty", penalty, 0 <= penalty < np.inf, "a number of 0 or more"),
+        ("min_size", min_size, min_size >= cost.min_size, f"{cost.min_size} or more"),
+        ("coverage", coverage, 0 < coverage < 1, "0 < coverage < 1"),
+    ):
+        if not good:
+            raise ValueError(f"got {name}={value}: write {wanted}")
+    if len(cost.signal) < 2 * min_size:
+        raise ValueError(f"got a curve of {len(cost.signal)} points: write at least {2 * min_size} points")
+    ends = ruptures.Pelt(custom_cost=cost, min_size=min_size, jump=1).fit(cost.signal).predict(pen=penalty)
+    edges = [0, *ends]
+    return list(zip(edges, edges[1:], edges[2:], strict=False))
+
+
+def _interval(cost: _Cost, left: int, index: int, right: int, coverage: float) -> tuple[int, int]:
+    """The first and the last place between its neighbours for one change, whose cost is within reach of the best."""
+    places = range(left + 1, right)
+    costs = np.array([cost.error(left, t) + cost.error(t, right) for t in places])
+    threshold = -2 * np.log(1 - np.sqrt(coverage))
+    inside = left + 1 + np.flatnonzero(costs <= costs[places.index(index)] + threshold)
+    return int(inside.min()), int(inside.max())
+
+
+def inflated(curve: Curve, stderr: Curve | float) -> Curve:
     """Standard errors for detectors that take errors as independent: stderr times the root of their long-run variance.
 
     Errors of neighbouring checkpoints that are correlated, as those of chains with the same random numbers are, look
-    like changes. For an AR(1) of coefficient rho the variance of a mean is (1 + rho)/(1 - rho) times that of independent
-    errors. rho and the variance s^2, of which the stated errors say that it is one, are those that fit best the mean
-    squares 2 s^2 (1 - rho^k)(3 - rho^k) of second differences at the lags k = 1, 2, in which neither level nor slope
-    enter; the largest quarter, jumps among them, is left out. (After Chakar et al. 2017, Bernoulli 23, who take first
-    differences.) The factor is at least one. Points that are NaN are left out.
+    like changes. The correlation rho and the variance s^2, of which the stated errors say that it is one, are those
+    that fit best the mean squares of second differences at the lags 1 and 2 (`autoregression`). The factor is at least
+    one. Points that are NaN are left out.
     """
-    curve, stderr = np.asarray(curve, float), np.broadcast_to(np.asarray(stderr, float), np.shape(curve))
+    curve = np.asarray(curve, float)
+    stderr = _errors(curve, stderr)
     seen = np.isfinite(curve) & np.isfinite(stderr)
     if seen.sum() < 10:
         return stderr.copy()
-    rho, s2 = np.linspace(0, 0.98, 99)[:, None], np.exp(np.linspace(-3, 3, 121))[None]
+    rho, s2 = RHO[:, None], np.exp(np.linspace(-3, 3, 121))[None]
     misfit = (np.log(s2) / STATED) ** 2
     for lag in (1, 2):
-        square = _second_difference(curve[seen], stderr[seen], lag)
-        model = 2 * s2 * (1 - rho**lag) * (3 - rho**lag)
-        misfit = misfit + (np.log(max(square, 1e-30) / model) / SEEN) ** 2
+        square = _relative_square(curve[seen], stderr[seen], lag)
+        misfit = misfit + (np.log(max(square, 1e-30) / (s2 * expected_square(rho, lag))) / SEEN) ** 2
     i, j = np.unravel_index(misfit.argmin(), misfit.shape)
-    return stderr * np.sqrt(max(s2[0, j], 1.0) * (1 + rho[i, 0]) / (1 - rho[i, 0]))
+    return stderr * np.sqrt(max(float(s2[0, j]), 1.0) * (1 + rho[i, 0]) / (1 - rho[i, 0]))
 
 
-def _second_difference(curve: np.ndarray, stderr: np.ndarray, lag: int) -> float:
-    """Mean square of y_i - 2 y_{i + lag} + y_{i + 2 lag} in units of the standard errors, without its largest quarter."""
-    middle = slice(lag, -lag)
-    difference = curve[: -2 * lag] - 2 * curve[middle] + curve[2 * lag :]
-    noise = (stderr[: -2 * lag] ** 2 + 4 * stderr[middle] ** 2 + stderr[2 * lag :] ** 2) / 6
-    squares, cut = np.sort(difference**2 / noise), norm.ppf((1 + KEPT) / 2)
+def _relative_square(curve: np.ndarray, stderr: np.ndarray, lag: int) -> float:
+    """Mean square of second differences in units of the standard errors, without its largest quarter."""
+    noise = (stderr[: -2 * lag] ** 2 + 4 * stderr[lag:-lag] ** 2 + stderr[2 * lag :] ** 2) / 6
+    cut = norm.ppf((1 + KEPT) / 2)
     expected = 1 - 2 * cut * norm.pdf(cut) / KEPT  # of the squares of a standard normal that are kept
-    return float(squares[: max(int(KEPT * len(squares)), 1)].mean() / expected)
+    return kept_mean(second_difference(curve, lag) ** 2 / noise) / float(expected)

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from slt.phases.autoregression import RHO, expected_square, kept_mean, second_difference
+
 
 class Essential(NamedTuple):
     """Scores of the checkpoints on the first principal components, and each one's share of the variance."""
@@ -108,9 +110,9 @@ def vertices(
     The one nearest to the chord between its neighbours is given up until each is `support` standard errors from it.
     The noise is read off differences between checkpoints, whatever its correlation (`_noise`). Of straight paths with
     white noise (120 checkpoints, 40 outputs) fewer than 1 of 100 has a vertex, and 43 with support=4; of random walks
-    33, with support=16 still 13: a vertex alone is no stage. An interval holds `coverage` of the places of the vertex, and the place itself, when features are drawn
-    with replacement and the smoothing width is multiplied by 2^u, u uniform on (-1/2, 1/2); a vertex of a resample is
-    this one if it is nearer than half way to the next.
+    33, with support=16 still 13: a vertex alone is no stage. An interval holds `coverage` of the places of the vertex,
+    and the place itself, when features are drawn with replacement and the smoothing width is multiplied by 2^u, u
+    uniform on (-1/2, 1/2); a vertex of a resample is this one if it is nearer than half way to the next.
     """
     rng, (_, features) = np.random.default_rng(seed), outputs.shape
     curve, drawn, places, supports = _turns(outputs, pair, width, support)
@@ -162,21 +164,14 @@ def _from_chord(curve: np.ndarray, variance: np.ndarray, edges: np.ndarray) -> n
 def _noise(outputs: np.ndarray, scores: np.ndarray) -> float:
     """The long-run variance of the scores, a component: s^2 (1 + rho)/(1 - rho) of an AR(1), as in `inflated`.
 
-    rho is read off all features: the ratio of their squared second differences at lags two and one is
-    (1 + rho)(3 - rho^2)/(3 - rho). One of two or more, a random walk's or a smooth curve's, is read as rho = .98.
+    rho is read off all features: the ratio of their mean squares at the lags two and one rises with it. One of two or
+    more, a random walk's or a smooth curve's, is read as rho = .98.
     """
-    rho = np.linspace(0, 0.98, 99)
-    one, two = _second_difference(outputs, 1), _second_difference(outputs, 2)
-    at = float(np.interp(two / max(one, 1e-300), (1 + rho) * (3 - rho**2) / (3 - rho), rho))
-    variance = _second_difference(scores, 1) / (2 * (1 - at) * (3 - at))
-    return variance * (1 + at) / (1 - at)
-
-
-def _second_difference(curves: np.ndarray, lag: int) -> float:
-    """Mean square, over columns and checkpoints, without the quarter of the checkpoints where it is largest: jumps."""
-    difference = curves[: -2 * lag] - 2 * curves[lag:-lag] + curves[2 * lag :]
-    squares = np.sort(np.mean(difference**2, axis=1))
-    return float(squares[: max(3 * len(squares) // 4, 1)].mean())
+    square = lambda curves, lag: kept_mean(np.mean(second_difference(curves, lag) ** 2, axis=1))
+    ratio = square(outputs, 2) / max(square(outputs, 1), 1e-300)
+    rho = float(np.interp(ratio, expected_square(RHO, 2) / expected_square(RHO, 1), RHO))
+    variance = square(scores, 1) / (2 * (1 - rho) * (3 - rho))
+    return variance * (1 + rho) / (1 - rho)
 
 
 def _extrema(curvature: np.ndarray) -> np.ndarray:

@@ -5,15 +5,19 @@ number, `nbeta`. A step of size eps is w <- w - (eps/2) grad U + N(0, eps). The 
 position from which the step started.
 """
 
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Key, PyTree, Scalar
 
-Params = Any
+Number = Float[Array, ""] | float | int
+Params = Any  # a pytree of real floats
 Data = Any  # a pytree whose leaves share a leading axis of n examples
 Loss = Callable[[Params, Data], Array]  # a scalar, or any array whose mean is the loss
 PotentialFn = Callable[[Key[Array, ""], Params], tuple[Scalar, Scalar]]
@@ -47,12 +51,12 @@ class Sampler(NamedTuple):
     """init: (key, params, potential) -> state; step: (key, state, potential) -> (state, Info).
 
     A state is a NamedTuple with a field `params`, the position: in float32 where the parameters have fewer bits, since
-    steps would be rounded away (see `start`). adjusted: whether it rejects, and so has no bias from its step size.
+    steps would be rounded away (see `promoted`). rejects: it has a Metropolis test, so no bias from its step size.
     """
 
     init: Callable[[Key[Array, ""], Params, Potential], Any]
     step: Callable[[Key[Array, ""], Any, Potential], tuple[Any, Info]]
-    adjusted: bool = False
+    rejects: bool = False
 
 
 def localised(
@@ -60,8 +64,8 @@ def localised(
     data: Data,
     centre: Params,
     *,
-    nbeta: Float[Array, ""] | float,
-    gamma: Float[Array, ""] | float,
+    nbeta: Number,
+    gamma: Number,
     batch_size: int | None = None,
     mask: PyTree | None = None,
 ) -> Potential:
@@ -71,7 +75,9 @@ def localised(
     minibatch drawn with replacement. Coordinates where `mask` is False stay at `centre`, in drift and in noise.
     The loss is computed in the types of `centre`, the distance in those of the position.
     """
-    size = len(jax.tree.leaves(data)[0])
+    require(">= 0", nbeta=nbeta, gamma=gamma)
+    refuse_other_than_floats(centre)
+    size = count_examples(data)
     if batch_size is not None and not 1 <= batch_size <= size:
         raise ValueError(
             f"got batch_size={batch_size} for {size} examples: write 1 <= batch_size <= {size}, or None for all of them"
@@ -80,8 +86,7 @@ def localised(
     def value(key: Key[Array, ""], params: Params) -> tuple[Scalar, Scalar]:
         batch = data
         if batch_size is not None:
-            index = jax.random.randint(key, (batch_size,), 0, size)
-            batch = jax.tree.map(lambda leaf: leaf[index], data)
+            batch = minibatch(key, data, batch_size)
         if mask is not None:
             params = select(mask, params, jax.lax.stop_gradient(params))
         L = mean_loss(loss, jax.tree.map(lambda w, c: jnp.asarray(w, jnp.result_type(c)), params, centre), batch)
@@ -95,6 +100,12 @@ def localised(
         return jax.tree.map(lambda g, p: nbeta * g + gamma * p, loss_grad, pull)
 
     return Potential(value, exact=batch_size is None, mask=mask, tempered=tempered)
+
+
+def minibatch(key: Key[Array, ""], data: Data, size: int) -> Data:
+    """`size` examples, drawn with replacement."""
+    index = jax.random.randint(key, (size,), 0, count_examples(data))
+    return jax.tree.map(lambda leaf: leaf[index], data)
 
 
 def mean_loss(loss: Loss, params: Params, data: Data) -> Scalar:
@@ -115,6 +126,11 @@ def paired(potential: Potential, centre: Params, loss_at_centre: Scalar) -> Pote
         return U, L - potential.value(jax.random.clone(key), centre)[1] + loss_at_centre
 
     return potential._replace(value=value)
+
+
+def unknown() -> Scalar:
+    """NaN, without the computation that `jax_debug_nans` would stop at."""
+    return jnp.asarray(np.float32(np.nan))
 
 
 class Point(NamedTuple):
@@ -138,33 +154,31 @@ def promoted(params: Params) -> Params:
 
 
 def start(key: Key[Array, ""], params: Params, potential: Potential) -> Point:
-    """The first point of a chain, on the master copy of its parameters (`promoted`)."""
+    """The first point of a chain."""
     return evaluate(key, promoted(params), potential)
 
 
 def select(mask: PyTree, where_true: Params, where_false: Params) -> Params:
     """Coordinate by coordinate; `mask` may be a prefix of the parameters' tree."""
-    return jax.tree.map(
-        lambda m, a, b: jax.tree.map(lambda a, b: jnp.where(m, a, b), a, b), mask, where_true, where_false
-    )
+    spread = jax.tree.broadcast(mask, where_true)
+    return jax.tree.map(jnp.where, spread, where_true, where_false)
 
 
 def free_parameters(params: Params, mask: PyTree | None) -> Scalar:
     """How many coordinates move under `mask`."""
     ones = optax.tree.ones_like(params)
-    return jnp.asarray(
-        optax.tree.sum(ones if mask is None else select(mask, ones, optax.tree.zeros_like(ones))), jnp.float32
-    )
+    free = ones if mask is None else select(mask, ones, optax.tree.zeros_like(ones))
+    return jnp.asarray(optax.tree.sum(free), jnp.float32)
 
 
-def langevin(key: Key[Array, ""], at: Point, step_size: Float[Array, ""] | float, potential: Potential) -> Params:
+def langevin(key: Key[Array, ""], at: Point, step_size: Number, potential: Potential) -> Params:
     """w - (eps/2) grad U(w) + N(0, eps); frozen coordinates keep their bits."""
     noise = optax.tree.random_like(key, at.params, jax.random.normal)
     moved = jax.tree.map(lambda w, g, xi: w - step_size / 2 * g + jnp.sqrt(step_size) * xi, at.params, at.grad, noise)
     return moved if potential.mask is None else select(potential.mask, moved, at.params)
 
 
-def acceptance(at: Point, to: Point, step_size: Float[Array, ""] | float) -> Scalar:
+def acceptance(at: Point, to: Point, step_size: Number) -> Scalar:
     """min(1, exp(U - U') q(w | w')/q(w' | w)), q the Langevin proposal of `langevin`; Roberts and Tweedie 1996."""
 
     def log_q(to: Point, at: Point) -> Scalar:
@@ -172,3 +186,59 @@ def acceptance(at: Point, to: Point, step_size: Float[Array, ""] | float) -> Sca
         return -optax.tree.norm(residual, squared=True) / (2 * step_size)
 
     return jnp.exp(jnp.minimum(0, at.energy - to.energy + log_q(at, to) - log_q(to, at)))
+
+
+def require(bound: str, **numbers: Any) -> None:
+    """Refuse what is not finite or breaks a bound like "> 0"; a traced number passes, for nobody knows it yet."""
+    sign, limit = bound.split()
+    holds = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}[sign]
+    for name, number in numbers.items():
+        if isinstance(number, Tracer):
+            continue
+        values = np.asarray(number, float)
+        if not (np.isfinite(values).all() and holds(values, float(limit)).all()):
+            raise ValueError(f"got {name}={number}: write a finite {name} {bound}")
+
+
+def refuse_minibatches(name: str, potential: Potential) -> None:
+    """A Metropolis test needs U itself: refuse a potential that draws minibatches, with what to write."""
+    if not potential.exact:
+        raise ValueError(
+            f"{name} needs an exact potential, and this one draws minibatches: leave batch_size out to use all the "
+            "data, or take a stochastic sampler, sgld(step_size), sghmc(step_size) or sgnht(step_size)"
+        )
+
+
+def refuse_other_than_floats(params: Params) -> None:
+    """Chains move every leaf by real numbers: refuse integers, booleans, keys and complex numbers, by name."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        dtype = jnp.result_type(leaf)
+        if jnp.issubdtype(dtype, jnp.floating):
+            continue
+        name = jax.tree_util.keystr(path) or "itself"
+        if jnp.issubdtype(dtype, jnp.complexfloating):
+            write = "write two leaves, the real and the imaginary part, and add them up inside the loss"
+        else:
+            write = "leave it out of params and close over it: loss = lambda params, batch: f(params, fixed, batch)"
+        raise ValueError(f"got a leaf of params that is no float, {name} of type {dtype}: {write}")
+
+
+def count_examples(data: Data) -> int:
+    """n, the length of the leading axis that all leaves of the data share; refused by name where one has another."""
+    leaves = jax.tree_util.tree_leaves_with_path(data)
+    names = [jax.tree_util.keystr(path) or "itself" for path, _ in leaves]
+    shapes = [np.shape(leaf) for _, leaf in leaves]
+    if not leaves:
+        raise ValueError("got data without an array: write arrays whose first axis is the one of the examples")
+    for name, shape in zip(names, shapes, strict=True):
+        if not shape:
+            raise ValueError(
+                f"got a leaf of data without the axis of examples, {name} of shape (): close over it in the loss, or "
+                "repeat it for each example"
+            )
+        if shape[0] != shapes[0][0]:
+            raise ValueError(
+                f"got leaves of data of different lengths, {names[0]} of shape {shapes[0]} and {name} of shape "
+                f"{shape}: the first axis of each is the one of the examples"
+            )
+    return shapes[0][0]

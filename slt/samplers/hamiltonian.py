@@ -18,9 +18,7 @@ from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
-from slt.samplers.base import Info, Params, Potential, Sampler, promoted
-
-Number = Float[Array, ""] | float
+from slt.samplers.base import Info, Number, Params, Potential, Sampler, promoted, refuse_minibatches, require
 
 
 class Hamiltonian(NamedTuple):
@@ -41,6 +39,7 @@ def hmc(step_size: Number, *, leapfrog: int = 10, adaptation: int = 0) -> Sample
 
     With `adaptation` steps in `init`, h begins at sqrt(step_size) and is tuned, as are the masses.
     """
+    require(">= 1", leapfrog=leapfrog)
     return _sampler("hmc", step_size, adaptation, {"num_integration_steps": leapfrog})
 
 
@@ -49,16 +48,19 @@ def nuts(step_size: Number = 1.0, *, adaptation: int = 300, max_doublings: int =
 
     h begins at sqrt(step_size), and stays there with adaptation=0. `acceptance` is the mean over the trajectory.
     """
+    require(">= 1", max_doublings=max_doublings)
     return _sampler("nuts", step_size, adaptation, {"max_num_doublings": max_doublings})
 
 
 def _sampler(name: str, step_size: Number, adaptation: int, trajectory: dict[str, Any]) -> Sampler:
+    require("> 0", step_size=step_size)
+    require(">= 0", adaptation=adaptation)
     algorithm = getattr(blackjax, name)
     kernel = algorithm.build_kernel()
 
     def adapt(key: Key[Array, ""], position: Array, density: Callable[[Array], Scalar]) -> tuple[Any, Array, Array]:
         """BlackJAX's state, h and inverse masses after the windows."""
-        h: Any = jnp.sqrt(step_size)
+        h: Any = jnp.sqrt(jnp.asarray(step_size, position.dtype))
         if not adaptation:
             return algorithm.init(position, density), h, jnp.ones_like(position)
         keep_nothing = lambda state, info, adapted: ()
@@ -72,6 +74,7 @@ def _sampler(name: str, step_size: Number, adaptation: int, trajectory: dict[str
         _refuse(name, potential)
         params = promoted(params)
         position = ravel_pytree(params)[0][_free(params, potential.mask)]
+        position = position.astype(jnp.result_type(float))  # BlackJAX's kernels take no narrower one
         adapted = adapt(key, position, _density(params, potential))
         return _at(Hamiltonian(params, jnp.zeros(()), *adapted), potential)
 
@@ -80,12 +83,12 @@ def _sampler(name: str, step_size: Number, adaptation: int, trajectory: dict[str
         inner, info = kernel(_raw(key), state.kernel, density, state.h, state.inverse_mass, **trajectory)
         return _at(state._replace(kernel=inner), potential), Info(state.loss, info.acceptance_rate)
 
-    return Sampler(init, step, adjusted=True)
+    return Sampler(init, step, rejects=True)
 
 
 def _raw(key: Key[Array, ""]) -> Array:
     """An untyped key: under vmap, JAX's check for used keys misreads BlackJAX's loops over typed ones."""
-    return jax.random.bits(key, jax.random.PRNGKey(0).shape)
+    return jax.random.bits(key, jax.random.PRNGKey(0).shape, jnp.uint32)
 
 
 def _at(state: Hamiltonian, potential: Potential) -> Hamiltonian:
@@ -97,7 +100,7 @@ def _at(state: Hamiltonian, potential: Potential) -> Hamiltonian:
 def _density(params: Params, potential: Potential) -> Callable[[Array], Scalar]:
     """-U as a function of the free coordinates, the frozen ones being those of `params`."""
     fill = _filled(params, potential.mask)
-    return lambda position: -_value(fill(position), potential)[0]
+    return lambda position: -_value(fill(position), potential)[0].astype(position.dtype)
 
 
 def _value(params: Params, potential: Potential) -> tuple[Scalar, Scalar]:
@@ -109,7 +112,7 @@ def _filled(params: Params, mask: PyTree | None) -> Callable[[Array], Params]:
     """The parameters as a function of their free coordinates."""
     flat, unravel = ravel_pytree(params)
     free = _free(params, mask)
-    return lambda position: unravel(flat.at[free].set(position))
+    return lambda position: unravel(flat.at[free].set(position.astype(flat.dtype)))
 
 
 def _free(params: Params, mask: PyTree | None) -> np.ndarray:
@@ -120,11 +123,7 @@ def _free(params: Params, mask: PyTree | None) -> np.ndarray:
 
 
 def _refuse(name: str, potential: Potential) -> None:
-    if not potential.exact:
-        raise ValueError(
-            f"{name} needs an exact potential, and this one draws minibatches: leave batch_size out to use all the data, "
-            "or take a stochastic sampler, sgld(step_size), sghmc(step_size) or sgnht(step_size)"
-        )
+    refuse_minibatches(name, potential)
     if any(isinstance(m, Tracer) for m in jax.tree.leaves(potential.mask)):
         raise ValueError(
             f"got a traced mask: {name} drops the frozen coordinates, so it must know them when it is compiled; build "

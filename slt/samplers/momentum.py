@@ -1,4 +1,4 @@
-"""Samplers with a velocity: SGHMC (Chen, Fox and Guestrin 2014, equation 15) and SGNHT (Ding et al. 2014, algorithm 2)."""
+"""Samplers with a velocity: SGHMC (Chen et al. 2014, equation 15) and SGNHT (Ding et al. 2014, algorithm 2)."""
 
 from typing import NamedTuple
 
@@ -7,9 +7,19 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key, Scalar
 
-from slt.samplers.base import Info, Params, Potential, Sampler, evaluate, free_parameters, select, start
-
-Number = Float[Array, ""] | float
+from slt.samplers.base import (
+    Info,
+    Number,
+    Params,
+    Potential,
+    Sampler,
+    evaluate,
+    free_parameters,
+    require,
+    select,
+    start,
+    unknown,
+)
 
 
 class Moving(NamedTuple):
@@ -29,7 +39,7 @@ def sghmc(step_size: Number, *, friction: Number = 0.1) -> Sampler:
     adds to SGLD's little friction leaves half, and the minibatch noise it makes 1/alpha times worse.
     It diverges at eta A >= 4 - 2 alpha.
     """
-
+    require("> 0", step_size=step_size, friction=friction)
     eta = step_size / 2
 
     def init(key: Key[Array, ""], params: Params, potential: Potential) -> Moving:
@@ -42,7 +52,7 @@ def sghmc(step_size: Number, *, friction: Number = 0.1) -> Sampler:
         noise = thermal(key_noise, state.params, 2 * friction * eta, potential)
         kicked = lambda v, g, xi: (1 - friction) * v - eta * g + xi
         moved = move(key_batch, state, jax.tree.map(kicked, state.velocity, state.grad, noise), potential)
-        return moved, Info(state.loss, jnp.full((), jnp.nan))
+        return moved, Info(state.loss, unknown())
 
     return Sampler(init, step)
 
@@ -81,9 +91,11 @@ def sgnht(step_size: Number, *, diffusion: Number = 0.1) -> Sampler:
     grad U that is the same in all coordinates is absorbed, alpha = a + eta V/2 at small steps; one that is not is
     absorbed on average only. The factor 1 - alpha/2 is not in the published algorithm: a velocity with friction alpha
     has the mean square eta/(1 - alpha/2) in equilibrium, and asking for eta leaves positions too narrow by 1 - alpha/2
-    however small the step; with it, positions of equal curvatures A have exactly the variance 1/A. alpha fluctuates by sqrt(eta/d), and settles in about alpha/eta steps: where V is large,
-    begin with a diffusion near a + eta V/2, or with a warm-up that long.
+    however small the step; with it, positions of equal curvatures A have exactly the variance 1/A. alpha fluctuates by
+    sqrt(eta/d), and settles in about alpha/eta steps: where V is large, begin with a diffusion near a + eta V/2, or
+    with a warm-up that long.
     """
+    require("> 0", step_size=step_size, diffusion=diffusion)
     eta = step_size / 2
     begin = sghmc(step_size, friction=diffusion).init
 
@@ -96,11 +108,9 @@ def sgnht(step_size: Number, *, diffusion: Number = 0.1) -> Sampler:
         kicked = lambda v, g, xi: (1 - state.friction) * v - eta * g + xi
         velocity = jax.tree.map(kicked, state.velocity, state.grad, noise)
         moved = move(key_batch, Moving(*state[:4]), velocity, potential)
-        energy = (
-            (1 - state.friction / 2)
-            * optax.tree.norm(moved.velocity, squared=True)
-            / free_parameters(state.params, potential.mask)
-        )
-        return Thermostatted(*moved, friction=state.friction + energy - eta), Info(state.loss, jnp.full((), jnp.nan))
+        square = optax.tree.norm(moved.velocity, squared=True)
+        energy = (1 - state.friction / 2) * square / free_parameters(state.params, potential.mask)
+        friction = jnp.asarray(state.friction + energy - eta, state.friction.dtype)
+        return Thermostatted(*moved, friction=friction), Info(state.loss, unknown())
 
     return Sampler(init, step)

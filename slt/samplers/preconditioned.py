@@ -25,11 +25,22 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, Key, Scalar
+from jaxtyping import Array, Int, Key, Scalar
 
-from slt.samplers.base import Info, Params, Point, Potential, Sampler, acceptance, promoted, select
+from slt.samplers.base import (
+    Info,
+    Number,
+    Params,
+    Point,
+    Potential,
+    Sampler,
+    acceptance,
+    promoted,
+    require,
+    select,
+    unknown,
+)
 
-Number = Float[Array, ""] | float
 Start = Literal["one", "zero"]
 
 
@@ -67,6 +78,10 @@ def adam_sgld(
     The mean lags by 1/(1 - momentum) steps while the noise is fresh: one more bias, of the first order in
     eps/(1 - momentum), and the chain diverges at smaller steps than `rmsprop_sgld`.
     """
+    require("> 0", step_size=step_size)
+    require(">= 0", momentum=momentum, decay=decay, epsilon=epsilon)
+    require("< 1", momentum=momentum)
+    require("<= 1", decay=decay)
     if v_init not in ("one", "zero"):
         raise ValueError(f'got v_init={v_init!r}: write "one" or "zero"')
 
@@ -80,12 +95,12 @@ def adam_sgld(
 
     def scaling(state: Preconditioned) -> Params:
         """G, by which the step size of each coordinate is multiplied."""
-        seen = 1 - decay**state.count if v_init == "one" else 1.0
+        seen = 1 - jnp.asarray(decay, state.loss.dtype) ** state.count if v_init == "one" else 1.0
         return jax.tree.map(lambda v: 1 / (jnp.sqrt(v / seen) + epsilon), state.square)
 
     def point(state: Preconditioned, potential: Potential) -> Point:
         """The position with the drift: grad U, where Adam has its running mean in place of grad L."""
-        seen = 1 - momentum**state.count
+        seen = 1 - jnp.asarray(momentum, state.loss.dtype) ** state.count
         m_hat = jax.tree.map(lambda m: m / seen, state.mean)
         return Point(state.params, state.energy, state.loss, _tempered(potential)(state.params, m_hat))
 
@@ -100,7 +115,7 @@ def adam_sgld(
         key_noise, key_batch = jax.random.split(key)
         at, G = point(state, potential), scaling(state)
         moved = observe(key_batch, _langevin(key_noise, at, step_size, G, mask=potential.mask), state, potential)
-        accepted = jnp.full((), jnp.nan)
+        accepted = unknown()
         if potential.exact:  # the test is the one of plain Langevin in the coordinates w/sqrt(G)
             accepted = acceptance(_whitened(at, G), _whitened(point(moved, potential), G), step_size)
         return moved, Info(state.loss, accepted)

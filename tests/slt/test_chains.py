@@ -1,7 +1,6 @@
 """`run_chains` and its online statistics against the same draws kept and handed to NumPy."""
 
 import functools
-from typing import Any
 
 import chex
 import jax
@@ -9,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from slt.chains import Fold, covariance, jackknife, per_chain, pooled, run_chains
+from slt.chains import Fold, Sampling, covariance, jackknife, per_chain, pooled, run_chains
 from slt.samplers.base import localised
 from slt.samplers.langevin import mala, sgld
 
@@ -46,9 +45,8 @@ def together(one, other):
 def run(warmup=0, draws=60, thin=1):
     """Three chains of which every position is kept and f and g are folded, in one program."""
     potential = localised(loss, NO_DATA, CENTRE, nbeta=4.0, gamma=1.0)
-    options: dict[str, Any] = dict(chains=3, warmup=warmup, draws=draws, thin=thin)
-    fold = together(recorded(draws), covariance(f, g))
-    return quick(lambda key: run_chains(key, mala(0.1), potential, CENTRE, fold=fold, **options))(jax.random.key(0))
+    fold, sampling = together(recorded(draws), covariance(f, g)), Sampling(3, warmup, draws, thin)
+    return quick(lambda key: run_chains(key, mala(0.1), potential, CENTRE, sampling, fold=fold))(jax.random.key(0))
 
 
 def positions(of):
@@ -158,8 +156,8 @@ def test_of_each_draw_only_the_recorded_loss_is_kept():
 
     def temporary(draws):
         fold = covariance(lambda w: w * jnp.arange(50.0))  # 2500 covariances
-        options: dict[str, Any] = dict(chains=2, warmup=0, draws=draws, fold=fold)
-        program = quick(lambda key: run_chains(key, sgld(0.05), potential, jnp.float32(0), **options))
+        sampling = Sampling(2, 0, draws)
+        program = quick(lambda key: run_chains(key, sgld(0.05), potential, jnp.float32(0), sampling, fold=fold))
         return program.lower(jax.random.key(0)).compile().memory_analysis().temp_size_in_bytes
 
     growth = (temporary(1100) - temporary(100)) / 1000

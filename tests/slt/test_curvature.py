@@ -120,11 +120,6 @@ def test_the_gaussian_coefficient_of_a_quadratic_is_exact(mask, curvatures):
     assert value == pytest.approx(regular_finite(curvatures, nbeta=100.0, gamma=3.0), rel=1e-4)
 
 
-def test_without_localisation_the_gaussian_coefficient_of_a_block_is_half_its_size():
-    value = quick(lambda params: gaussian_llc(quadratic, params, NO_DATA, nbeta=100.0, gamma=0.0, mask=MASK))(PARAMS)
-    assert value == pytest.approx(len(FREE) / 2, rel=1e-3)
-
-
 def test_quadrature_is_unbiased_and_knows_its_error():
     options = dict(nbeta=100.0, gamma=30.0, probes=10, iterations=8)
     run = lambda key: gaussian_llc_quadrature(key, quadratic, PARAMS, NO_DATA, **options)

@@ -76,12 +76,7 @@ def test_sgld_on_a_regular_model_has_the_exact_value_of_its_step_size():
     assert_calibrated(llc, regular_finite(CURVATURES, nbeta=100.0, gamma=30.0, step_size=0.01), 0.05)
 
 
-def test_mala_on_a_regular_model_has_the_exact_value():
-    llc = replicas(quadratic, jnp.zeros(3), mala(0.01), gamma=30.0)
-    assert_calibrated(llc, regular_finite(CURVATURES, nbeta=100.0, gamma=30.0), 0.08)
-
-
-@pytest.mark.parametrize(("k", "step_size", "relative_stderr"), [((1, 1), 0.02, 0.07), ((1, 2), 0.05, 0.12)])
+@pytest.mark.parametrize(("k", "step_size", "relative_stderr"), [((1, 2), 0.05, 0.12)])
 def test_mala_on_a_localised_monomial_has_the_exact_value(k, step_size, relative_stderr):
     llc = replicas(product(k), jnp.zeros(len(k)), mala(step_size), gamma=10.0)
     assert_calibrated(llc, normal_crossing_finite(k, nbeta=100.0, gamma=10.0), relative_stderr)
@@ -99,44 +94,13 @@ def test_with_a_factor_frozen_the_coefficient_of_a_product_is_the_one_of_the_oth
     assert_calibrated(llc, regular_finite(np.array([2.0]), nbeta=100.0, gamma=30.0), 0.06)
 
 
-@functools.cache
-def minibatch_replicas(baseline):
-    return replicas(linear, jnp.mean(X), sgld(0.005), X, baseline=baseline, chains=2, draws=400, batch_size=8)
-
-
-def test_the_paired_baseline_has_the_mean_of_the_full_one_and_less_noise():
-    """On one trajectory they differ by nbeta (L(w*) - L_B(w*)), one fresh minibatch a draw."""
-    full, paired = minibatch_replicas("full"), minibatch_replicas("paired")
-    difference = np.asarray(full.trace - paired.trace)
-    noise = 100 * float(jnp.std(linear(jnp.mean(X), X))) / np.sqrt(8)
-    assert abs(difference.mean()) < 4 * noise / np.sqrt(difference.size)
-    assert difference.std() == pytest.approx(noise, rel=0.03)
-    assert np.std(paired.value) < 0.5 * np.std(full.value)
-    assert np.mean(paired.stderr) < 0.5 * np.mean(full.stderr)
-
-
-def test_the_share_of_the_minibatches_noise_is_the_variance_that_pairing_takes_away():
-    """Var[full] = Var[paired] + noise on one trajectory; a scalar loss has no examples to tell the noise from."""
-    full, paired = minibatch_replicas("full"), minibatch_replicas("paired")
-    taken = 1 - np.var(paired.trace, axis=(1, 2)) / np.var(full.trace, axis=(1, 2))
-    assert float(np.mean(full.baseline_noise)) == pytest.approx(float(taken.mean()), rel=0.05)
-    assert 0.2 < taken.mean() < 0.99
-    np.testing.assert_array_equal(paired.baseline_noise, 0)
-    scalar = lambda w, x: jnp.mean(linear(w, x))
-    assert np.isnan(estimate(scalar, jnp.mean(X), sgld(0.005), X, batch_size=8).baseline_noise)
-
-
-def test_minibatch_sgld_with_the_paired_baseline_has_the_exact_value_of_its_noise():
+def test_minibatch_sgld_has_the_exact_value_of_its_noise_and_less_of_it_than_with_the_full_baseline():
     A, gradient_noise = 130.0, float(jnp.var(X)) / 8
     variance = (0.005 + (0.005 * 100 / 2) ** 2 * gradient_noise) / (1 - (1 - 0.005 * A / 2) ** 2)
-    assert_calibrated(minibatch_replicas("paired"), 100 * variance / 2, 0.2)
-
-
-def test_twice_the_loss_at_half_the_nbeta_is_the_same_estimate_bit_for_bit():
-    once = estimate(linear, jnp.mean(X), mala(0.005), X)
-    twice = estimate(lambda w, x: 2 * linear(w, x), jnp.mean(X), mala(0.005), X, nbeta=50.0)
-    chex.assert_trees_all_equal(once.value, twice.value)
-    chex.assert_trees_all_equal(once.trace, twice.trace)
+    llc = replicas(linear, jnp.mean(X), sgld(0.005), X, chains=2, draws=400, batch_size=8)
+    assert_calibrated(llc, 100 * variance / 2, 0.2)
+    baseline_noise = 100 * float(jnp.std(linear(jnp.mean(X), X))) / np.sqrt(8)
+    assert np.std(llc.trace) < baseline_noise
 
 
 @pytest.mark.parametrize("batch_size", [None, 8])
@@ -145,7 +109,8 @@ def test_a_scalar_loss_and_per_example_losses_of_any_shape_give_the_same_potenti
         potential = localised(loss, X, jnp.float32(0), nbeta=100.0, gamma=30.0, batch_size=batch_size)
         return potential.value(jax.random.key(0), jnp.float32(0.5))
 
-    for loss in (lambda w, x: linear(w, x)[:, None], lambda w, x: jnp.mean(linear(w, x))):
+    tokens = lambda w, x: jnp.stack([linear(w, x)] * 3, axis=1)
+    for loss in (tokens, lambda w, x: linear(w, x)[:, None], lambda w, x: jnp.mean(linear(w, x))):
         np.testing.assert_allclose(value(loss), value(linear), rtol=1e-6)
 
 
@@ -154,16 +119,6 @@ def test_thinning_keeps_every_kth_draw_and_warmup_is_never_in_the_estimate():
     some = estimate(quadratic, jnp.zeros(3), mala(0.01), warmup=16, draws=28, thin=3)
     chex.assert_trees_all_equal(some.trace, every[:, 16::3])
     chex.assert_trees_all_close(some.value, jnp.mean(every[:, 16::3]), rtol=1e-6)
-
-
-def test_the_fields_of_an_estimate_are_those_of_its_trace():
-    llc = estimate(linear, jnp.mean(X), mala(0.01), X)
-    assert llc.trace.shape == (3, 40)
-    assert len(np.unique(llc.trace[:, -1])) == 3
-    np.testing.assert_allclose(llc.value, np.mean(llc.trace), rtol=1e-6)
-    np.testing.assert_allclose(llc.loss_at_centre, jnp.mean(linear(jnp.mean(X), X)), rtol=1e-6)
-    np.testing.assert_allclose(llc.value, 100 * (llc.mean_loss - llc.loss_at_centre), rtol=1e-3)
-    assert 0 < llc.acceptance < 1
 
 
 def test_a_curve_by_vmap_is_the_loop_over_checkpoints_and_settings():
@@ -175,33 +130,59 @@ def test_a_curve_by_vmap_is_the_loop_over_checkpoints_and_settings():
     chex.assert_trees_all_close(quick(jax.vmap(point))(*sweep), loop, rtol=1e-3, atol=1e-4)
 
 
-def test_trouble_at_one_checkpoint_is_nan_there_and_nowhere_else():
-    poles = lambda w, data: jnp.sum(w**2) / 2 + jnp.where(w[0] > 5, jnp.nan, 0.0)
-    curve = quick(jax.vmap(lambda w: short(poles, w, mala(0.005), key=jax.random.key(0))))(jnp.array([[0.0], [6.0]]))
-    np.testing.assert_array_equal(np.isnan(curve.value), [False, True])
-    np.testing.assert_array_equal(np.isnan(curve.stderr), [False, True])
+def test_a_nan_is_never_skipped_and_stays_at_its_checkpoint():
+    """Chains that start at 0 meet the wall at some draw, or never."""
+    wall = lambda w, at: jnp.where(jnp.abs(w) < at[0], w**2 / 2, jnp.nan)
+    run = lambda at: short(wall, jnp.array(0.0), sgld(0.005), at, key=jax.random.key(0), draws=200)
+    llc = quick(jax.vmap(run))(jnp.array([[10.0], [0.2]]))
+    assert np.isfinite(llc.trace[:, :, 0]).all()
+    np.testing.assert_array_equal(np.isnan(llc.value), [False, True])
+    np.testing.assert_array_equal(np.isnan(llc.stderr), [False, True])
 
 
-def test_one_nan_draw_is_never_skipped():
-    wall = lambda w, data: jnp.where(jnp.abs(w) < 0.2, w**2 / 2, jnp.nan)
-    llc = estimate(wall, jnp.array(0.0), sgld(0.005), draws=200)
-    assert np.isfinite(llc.trace[:, 0]).all()
-    assert np.isnan(llc.value)
+def test_exactness_and_rejection_are_fields_and_the_acceptance_is_unknown_on_minibatches():
+    with jax.debug_nans(True):  # a switch that stops at the first NaN, and is no business of chains
+        batch = short(linear, jnp.mean(X), sgld(0.005), X, key=jax.random.key(0), batch_size=8, draws=8)
+    assert not batch.exact
+    assert not batch.rejects
+    assert np.isnan(batch.acceptance)
+    assert np.isnan(batch.step_bias)
+
+
+def test_a_proposal_outside_the_domain_of_the_loss_is_rejected_and_counts_as_acceptance_zero():
+    root = lambda w, data: jnp.sum((jnp.sqrt(w) - 1) ** 2)  # NaN where w < 0
+    llc = estimate(root, jnp.ones(4), mala(0.4), nbeta=20.0, gamma=1.0, draws=400)
+    assert llc.exact
+    assert llc.rejects
+    assert 0.05 < llc.acceptance < 0.95
+    assert np.isfinite(llc.trace).all()
+
+
+TWO = {"x": X, "y": X[:50]}
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(chains=0), "got chains=0: write chains=1 or more"),
-        (dict(warmup=-1), "got warmup=-1: write warmup=0 or more"),
-        (dict(draws=3), "got draws=3: write draws=4 or more"),
-        (dict(thin=0), "got thin=0: write thin=1 or more"),
+        (dict(chains=0), "got chains=0: .* chains >= 1"),
+        (dict(warmup=-1), "got warmup=-1: .* warmup >= 0"),
+        (dict(draws=3), "got draws=3: .* draws >= 4"),
+        (dict(thin=0), "got thin=0: .* thin >= 1"),
         (dict(batch_size=0), "got batch_size=0 for 100 examples: write 1 <= batch_size <= 100, or None"),
         (dict(batch_size=101), "got batch_size=101 for 100 examples: write 1 <= batch_size <= 100, or None"),
         (dict(batch_size=8), r"mala needs an exact potential.*sgld\(step_size\)"),
-        (dict(baseline="half"), "half"),
+        (dict(nbeta=0.0), "got nbeta=0.0: .* nbeta > 0"),
+        (dict(gamma=-1.0), "got gamma=-1.0: .* gamma >= 0"),
+        (dict(gamma=np.nan), "got gamma=nan: .* gamma >= 0"),
+        (dict(data=X[0]), r"itself of shape \(\): close over it"),
+        (dict(data=TWO), r"\['x'\] of shape \(100,\) and \['y'\] of shape \(50,\)"),
+        (dict(data=()), "data without an array"),
+        (dict(params={"w": jnp.zeros(3), "n": jnp.array(2)}), r"\['n'\] of type int32: .* close over it"),
+        (dict(params={"w": jnp.zeros(3), "on": jnp.array(True)}), r"\['on'\] of type bool: .* close over it"),
+        (dict(params=jnp.zeros(3, jnp.complex64)), "complex64: write two leaves"),
     ],
 )
 def test_bad_settings_are_refused_with_what_to_write(options, message):
-    with pytest.raises(Exception, match=message):  # with annotations checked, the last one is a type error
-        estimate(linear, jnp.mean(X), mala(0.01), X, **options)
+    options = dict(params=jnp.mean(X), data=X) | options
+    with pytest.raises(ValueError, match=message):
+        short(linear, options.pop("params"), mala(0.01), key=jax.random.key(0), **options)

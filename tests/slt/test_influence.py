@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from slt.chains import Sampling
 from slt.influence import bayesian_influence, damped_influence, loss_kernel
 from slt.samplers.langevin import mala, sgld
 
@@ -36,20 +37,18 @@ def linear(w):
     return jnp.asarray(A, jnp.float32) @ w
 
 
-def kernel(key, data=DATA, sampler=None, **options):
-    settings: dict[str, Any] = dict(nbeta=NBETA, gamma=GAMMA, chains=4, warmup=30, draws=400) | options
-    return loss_kernel(key, loss, PARAMS, data, mala(0.06) if sampler is None else sampler, **settings)
-
-
-def influence(key, observable=linear, sampler=None, **options):
-    settings: dict[str, Any] = dict(nbeta=NBETA, gamma=GAMMA, chains=4, warmup=30, draws=400) | options
-    sampler = mala(0.06) if sampler is None else sampler
-    return bayesian_influence(key, loss, PARAMS, DATA, sampler, observable=observable, **settings)
+SETTINGS: dict[str, Any] = dict(nbeta=NBETA, gamma=GAMMA, sampling=Sampling(4, 30, 400))
+SHORT = SETTINGS | dict(sampling=Sampling(2, 0, 50))
 
 
 @functools.cache
 def replicas():
-    run = lambda key: (kernel(key), influence(jax.random.fold_in(jax.random.clone(key), 1)))
+    run = lambda key: (
+        loss_kernel(key, loss, PARAMS, DATA, mala(0.06), **SETTINGS),
+        bayesian_influence(
+            jax.random.fold_in(jax.random.clone(key), 1), loss, PARAMS, DATA, mala(0.06), observable=linear, **SETTINGS
+        ),
+    )
     return quick(jax.vmap(run))(jax.random.split(jax.random.key(0), REPLICAS))
 
 
@@ -100,20 +99,11 @@ def test_the_damped_influence_is_the_leading_order():
     np.testing.assert_allclose(of_losses, -np.outer(RESIDUAL, RESIDUAL) * XSX, rtol=1e-3, atol=1e-4)
 
 
-def test_with_a_mask_the_damped_influence_is_that_of_the_block():
-    run = lambda w: damped_influence(
-        loss, w, DATA, observable=linear, nbeta=NBETA, gamma=GAMMA, mask=jnp.array([False, True])
-    )
-    variance = 1 / (NBETA * np.mean(X[:, 1] ** 2) + GAMMA)
-    expected = variance * np.outer(RESIDUAL * X[:, 1], A[:, 1])
-    np.testing.assert_allclose(quick(run)(PARAMS), expected, rtol=1e-3, atol=1e-4)
-
-
 @functools.cache
 def on(order):
     """A short kernel on examples in this order, from chains on the data in theirs."""
     examples = {name: leaf[jnp.array(order)] for name, leaf in DATA.items()}
-    run = lambda key, examples: kernel(key, examples=examples, sampler=sgld(0.05), chains=2, draws=20)
+    run = lambda key, examples: loss_kernel(key, loss, PARAMS, DATA, sgld(0.05), examples=examples, **SHORT)
     return quick(run)(jax.random.key(1), examples)
 
 
@@ -127,15 +117,13 @@ def test_relabelling_the_examples_permutes_the_kernel():
 
 def test_a_loss_without_examples_is_refused_with_what_to_write():
     scalar = lambda w, data: jnp.mean(loss(w, data))
-    settings: dict[str, Any] = dict(nbeta=NBETA, gamma=GAMMA, chains=2, warmup=0, draws=4)
     with pytest.raises(ValueError, match=r"returns shape \(\) for 5 examples: .* shape \(5,\)"):
-        loss_kernel(jax.random.key(0), scalar, PARAMS, DATA, sgld(0.1), **settings)
+        loss_kernel(jax.random.key(0), scalar, PARAMS, DATA, sgld(0.1), **SHORT)
 
 
 @pytest.mark.slow
 def test_nan_draws_are_never_skipped():
     wall = lambda w, data: jnp.where(jnp.abs(w[0] - PARAMS[0]) < 0.05, loss(w, data), jnp.nan)
-    options: dict[str, Any] = dict(nbeta=NBETA, gamma=GAMMA, chains=2, warmup=0, draws=50)
-    result = quick(lambda key: loss_kernel(key, wall, PARAMS, DATA, sgld(0.05), **options))(jax.random.key(0))
+    result = quick(lambda key: loss_kernel(key, wall, PARAMS, DATA, sgld(0.05), **SHORT))(jax.random.key(0))
     assert np.isfinite(result.trace[:, 0]).all()
     assert np.isnan(result.value).all()

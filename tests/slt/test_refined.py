@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from slt.chains import Fold, run_chains
+from slt.chains import Fold, Sampling, run_chains
 from slt.estimate import estimate_llc
-from slt.refined import blocks, per_block, refined_llc
+from slt.refined import blocks, per_block
 from slt.samplers.base import localised
 from slt.samplers.langevin import mala, sgld
 from slt.theory import regular_finite
@@ -34,7 +34,9 @@ def quadratic(params, data):
 
 def refined(key, loss=quadratic, params=CENTRE, data=None, masks=MASKS, **options):
     settings: dict[str, Any] = dict(nbeta=50.0, gamma=20.0, chains=4, warmup=50, draws=300) | options
-    return refined_llc(key, loss, params, jnp.ones(2) if data is None else data, mala(0.015), masks=masks, **settings)
+    data = jnp.ones(2) if data is None else data
+    estimate = lambda mask: estimate_llc(key, loss, params, data, mala(0.015), mask=mask, **settings)
+    return per_block(estimate, params, masks)
 
 
 def replicas(**options):
@@ -51,18 +53,14 @@ def assert_calibrated(llc, exact, relative):
 
 def test_blocks_are_named_by_their_path_and_cover_every_leaf_once():
     masks = blocks(TREE)
-    assert list(masks) == ["heads/0", "heads/1", "layer/W", "layer/b"]
-    assert masks["layer/b"] == {"layer": {"W": False, "b": True}, "heads": [False, False]}
+    assert list(masks) == ["heads.0", "heads.1", "layer.W", "layer.b"]
+    assert masks["layer.b"] == {"layer": {"W": False, "b": True}, "heads": [False, False]}
     assert jax.tree.map(lambda *free: sum(free), *masks.values()) == jax.tree.map(lambda leaf: 1, TREE)
 
 
-def test_blocks_of_depth_one_are_the_top_level_subtrees():
-    masks = blocks(TREE, depth=1)
-    assert list(masks) == ["heads", "layer"]
-    assert masks["layer"] == {"layer": {"W": True, "b": True}, "heads": [False, False]}
-
-
 def test_bad_blocks_are_refused_with_what_to_write():
+    with pytest.raises(ValueError, match=r"same name, \['a.b', 'a.b'\]: write keys without dots"):
+        blocks({"a.b": jnp.ones(1), "a": {"b": jnp.ones(1)}})
     with pytest.raises(ValueError, match="got depth=0: write depth=1"):
         blocks(TREE, depth=0)
     with pytest.raises(ValueError, match=r"got no masks: write masks=blocks\(params\)"):
@@ -74,8 +72,7 @@ def test_what_is_outside_a_block_keeps_its_bits_and_all_of_it_moves():
         loss = lambda params, data: sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(params))
         potential = localised(loss, NO_DATA, TREE, nbeta=10.0, gamma=1.0, mask=mask)
         keep = Fold(lambda params: params, lambda carry, params: params)
-        options: dict[str, Any] = dict(chains=2, warmup=3, draws=4, fold=keep)
-        return run_chains(jax.random.key(0), sgld(0.01), potential, TREE, **options).folded
+        return run_chains(jax.random.key(0), sgld(0.01), potential, TREE, Sampling(2, 3, 4), fold=keep).folded
 
     masks = blocks(TREE)
     for name, ends in quick(lambda: per_block(last_positions, TREE, masks))().items():
@@ -109,18 +106,3 @@ def test_a_product_restricted_to_a_factor_has_the_coefficient_of_the_factor():
     llc = replicas(loss=loss, params=params, masks=blocks(params))
     assert_calibrated(llc["u"], regular_finite(np.array([2.0]), nbeta=50.0, gamma=20.0), 0.12)
     np.testing.assert_array_equal(llc["v"].value, 0)
-
-
-@pytest.mark.slow
-def test_one_call_is_the_loop_over_estimates_with_each_mask():
-    short: dict[str, Any] = dict(nbeta=50.0, gamma=20.0, chains=2, warmup=2, draws=8, thin=2, batch_size=1)
-
-    def both(key):
-        data, sampler = jnp.array([0.5, 1.5]), sgld(0.01)
-        options: dict[str, Any] = dict(baseline="paired", chance=2.0, **short)
-        together = refined_llc(key, quadratic, CENTRE, data, sampler, masks={"part": MASKS["part"]}, **options)
-        alone = estimate_llc(jax.random.clone(key), quadratic, CENTRE, data, sampler, mask=MASKS["part"], **options)
-        return together["part"], alone
-
-    together, alone = quick(both)(jax.random.key(0))
-    chex.assert_trees_all_close(together, alone, rtol=1e-4, atol=1e-5)

@@ -242,7 +242,7 @@ def program(name):
 
     def run(scale, nbeta, decay):
         loss = lambda w, x: scale * jnp.sum((w[None] - x) ** 2, axis=1) / 2
-        options: dict[str, Any] = dict(chains=16, warmup=60, draws=400, batch_size=case.batch_size, baseline="paired")
+        options: dict[str, Any] = dict(chains=16, warmup=60, draws=400, batch_size=case.batch_size)
         sampler = case.sampler(scale, decay)
         return estimate_llc(jax.random.key(0), loss, jnp.zeros(40), X, sampler, nbeta=nbeta, gamma=GAMMA, **options)  # pyright: ignore[reportArgumentType]
 
@@ -274,7 +274,7 @@ def test_the_order_of_the_chains_does_not_matter():
     loss = 1 + jax.random.uniform(jax.random.key(0), (6, 50)) + jnp.arange(6.0)[:, None]
     acceptance, order = jnp.linspace(0.3, 0.8, 6), jnp.array([4, 2, 5, 0, 1, 3])
     make = lambda loss, acceptance: summary(
-        Chains(loss, acceptance, ()), nbeta=10.0, loss_at_centre=jnp.float32(1), adjusted=False, free=3, noise=0.1
+        Chains(loss, acceptance, ()), nbeta=10.0, loss_at_centre=jnp.float32(1), exact=True, rejects=False, free=3
     )
     llc, permuted = quick(make)(loss, acceptance), quick(make)(loss[order], acceptance[order])
     for field in set(llc._fields) - {"trace", "saturation"}:

@@ -14,7 +14,6 @@ from slt.phases import (
     milestones,
     slope,
     slope_changes,
-    smooth,
     stages,
     value,
     vertices,
@@ -86,15 +85,6 @@ def test_the_derivative_of_the_process_is_that_of_its_mean_and_its_error_that_of
     np.testing.assert_allclose(np.diag(covariance), np.diag(step @ around[1] @ step.T), rtol=0.05, atol=1e-6)
 
 
-def test_the_posterior_is_the_dense_formula():
-    curve = rises([4.0], 0.1, np.random.default_rng(0))
-    process = gaussian_process(STEPS, curve, 0.1)
-    kernel = lambda a, b: process.variance * np.exp(-((a[:, None] - b[None]) ** 2) / (2 * process.length**2))
-    noise = np.eye(len(X)) * ((0.1 / process.scale) ** 2 + 1e-10)
-    dense = kernel(X, X) @ np.linalg.solve(kernel(X, X) + noise, (curve - curve.mean()) / curve.std())
-    np.testing.assert_allclose(value(process, X)[0], curve.mean() + curve.std() * dense, rtol=1e-4, atol=1e-3)
-
-
 def test_the_plateau_between_two_rises_is_a_milestone_and_noise_has_fewer_than_the_published_recipe():
     rng = np.random.default_rng(0)
     hits = inside = 0
@@ -149,14 +139,6 @@ def test_components_do_not_depend_on_the_basis_of_the_outputs_and_carry_their_va
     np.testing.assert_allclose(one.scores.var(axis=0) * T, one.explained * np.sum((outputs - outputs.mean(0)) ** 2))
     with pytest.raises(ValueError, match="more checkpoints than components"):
         essential(outputs[:3], components=3)
-
-
-def test_smoothing_keeps_lines_inside_and_constants_everywhere():
-    line = np.stack([np.arange(50.0), np.ones(50)], axis=1)
-    smoothed = smooth(line, 1.0, 2.0)
-    np.testing.assert_allclose(smoothed[:, 1], 1)
-    np.testing.assert_allclose(smoothed[15:35, 0], line[15:35, 0], atol=1e-6)
-    np.testing.assert_allclose(smooth(line, 0.0, 0.0), line)
 
 
 def test_planted_corners_are_vertices_and_a_straight_path_has_none():

@@ -8,14 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from slt.refined import blocks, refined_llc
+from slt.chains import Sampling
+from slt.estimate import estimate_llc
+from slt.refined import blocks, per_block
 from slt.samplers.langevin import mala
 from slt.susceptibility import susceptibilities
 
 quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 REPLICAS = 100
 NBETA, GAMMA = 20.0, 5.0
-SETTINGS: dict[str, Any] = dict(nbeta=NBETA, gamma=GAMMA, chains=4, warmup=30, draws=1200)
+SETTINGS: dict[str, Any] = dict(nbeta=NBETA, gamma=GAMMA, sampling=Sampling(4, 30, 1200))
 rng = np.random.default_rng(2)
 ROOTS, SLOPES = rng.normal(size=(4, 3, 3)), rng.normal(size=(4, 3)) / 2
 SLOPES -= SLOPES.mean(axis=0)  # w* = 0 is the minimum of the mean
@@ -116,14 +118,12 @@ def test_over_the_examples_of_the_data_they_sum_to_nothing():
         np.testing.assert_allclose(np.sum(result.value, axis=1), 0, atol=1e-5)
 
 
-def test_without_a_restriction_both_are_the_same():
-    np.testing.assert_allclose(replicas()["all"].value, replicas()["all"].restricted, rtol=1e-3, atol=1e-8)
-
-
 @pytest.mark.slow
 def test_the_rise_is_the_refined_learning_coefficient():
     key = jax.random.split(jax.random.key(0), REPLICAS)[0]
-    llc = quick(lambda key: refined_llc(key, loss, PARAMS, DATA, mala(0.04), masks=blocks(PARAMS), **SETTINGS))(key)
+    chains: dict[str, Any] = dict(nbeta=NBETA, gamma=GAMMA, chains=4, warmup=30, draws=1200)
+    one = lambda mask: estimate_llc(key, loss, PARAMS, DATA, mala(0.04), mask=mask, **chains)
+    llc = quick(lambda: per_block(one, PARAMS, blocks(PARAMS)))()
     for name in llc:
         np.testing.assert_allclose(NBETA * replicas()[name].rise[0], llc[name].value, rtol=1e-3)
 
@@ -132,7 +132,7 @@ def test_the_rise_is_the_refined_learning_coefficient():
 def test_examples_may_be_others_than_the_data():
     def both(key):
         other = {"H": DATA["H"][1:3], "b": DATA["b"][1:3]}
-        options: dict[str, Any] = dict(chains=2, warmup=0, draws=10)
+        options: dict[str, Any] = dict(sampling=Sampling(2, 0, 10))
         whole = susceptible(key, {"v": MASKS["v"]}, **options)["v"]
         return whole, susceptible(jax.random.clone(key), {"v": MASKS["v"]}, examples=other, **options)["v"]
 

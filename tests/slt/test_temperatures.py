@@ -1,6 +1,7 @@
 """lambda by mean, variance and slope: exact values at finite nbeta and gamma, calibrated errors, planted disagreements."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -47,11 +48,13 @@ def crossing_exact(nbeta, gamma):
 @functools.cache
 def program(loss, sampler, step, batch_size, draws):
     """One LLC at three temperatures and their comparison, for each of many keys; compiled once for every gamma."""
-    options = dict(chains=4, warmup=60, draws=draws, thin=2, batch_size=batch_size)
+    options: dict[str, Any] = dict(chains=4, warmup=60, draws=draws, thin=2, batch_size=batch_size)
 
     def run(key, gamma, centre):
-        at = lambda nbeta: sampler(step / (nbeta + gamma))
-        llc = llc_at_temperatures(key, loss, centre, DATA, at, nbetas=BETAS, gamma=gamma, **options)
+        at = lambda key, nbeta: estimate_llc(
+            key, loss, centre, DATA, sampler(step / (nbeta + gamma)), nbeta=nbeta, gamma=gamma, **options
+        )
+        llc = llc_at_temperatures(key, at, BETAS)
         return llc, compare(llc, BETAS)
 
     return quick(jax.vmap(run, in_axes=(0, None, None)))
@@ -73,12 +76,7 @@ def found(comparison):
     """The kinds of disagreement in each comparison."""
     comparison = jax.tree.map(np.asarray, comparison)
     rows = range(len(comparison.mean.value))
-    return [[line.split(":")[0] for line in disagreements(of(comparison, i))] for i in rows]
-
-
-def test_slope_weights_of_two_temperatures_are_the_difference_quotient():
-    T, (a, b) = 1 / NBETAS[:2], slope_weights(jnp.asarray(NBETAS[:2]))
-    np.testing.assert_allclose([a, b], [T[0] / (T[0] - T[1]), -T[1] / (T[0] - T[1])], rtol=1e-5)
+    return [[one.kind for one in disagreements(of(comparison, i))] for i in rows]
 
 
 def test_slope_weights_are_a_weighted_least_squares_fit_in_the_inverse_of_nbeta():
@@ -113,15 +111,6 @@ def test_the_three_ways_are_the_comparison_at_one_temperature_and_over_all():
     np.testing.assert_allclose(jnp.mean(each.value), comparison.variance.value, rtol=1e-4)
     np.testing.assert_allclose(slope.value, comparison.slope.value, rtol=1e-4)
     np.testing.assert_allclose(jnp.mean(llc.value), comparison.mean.value, rtol=1e-4)
-
-
-@pytest.mark.slow
-def test_one_temperature_is_an_ordinary_estimate():
-    llc = jax.tree.map(lambda leaf: leaf[0], sampled()[0])
-    key = jax.random.split(jax.random.split(jax.random.key(1), REPLICAS)[0], 3)[1]
-    options = dict(nbeta=60.0, gamma=20.0, chains=4, warmup=60, draws=300, thin=2)
-    alone = quick(lambda key: estimate_llc(key, quadratic, jnp.zeros(3), DATA, mala(0.6 / 80), **options))(key)
-    np.testing.assert_allclose(llc.trace[1], alone.trace, rtol=0.02, atol=0.02)
 
 
 @pytest.mark.slow
@@ -162,4 +151,4 @@ def test_numbers_that_are_not_finite_are_a_finding():
     llc = jax.tree.map(lambda leaf: leaf[0], sampled()[0])
     broken = quick(lambda llc: compare(llc, BETAS))(llc._replace(trace=llc.trace.at[1, 0, 5].set(jnp.nan)))
     assert not np.isfinite(broken.slope.value)
-    assert disagreements(broken)[0].startswith("not finite")
+    assert disagreements(broken)[0].kind == "not finite"

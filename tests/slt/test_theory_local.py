@@ -12,7 +12,6 @@ from slt.strata import codimension, deep_linear_local, generic_ranks, rank_array
 from slt.theory import (
     deep_linear,
     norm_product,
-    normal_crossing,
     power_sum,
     quadratic_network,
     reduced_rank_local,
@@ -55,16 +54,6 @@ def brute_force(ranks, every):
 def test_the_local_coefficient_is_the_least_codimension_found_by_brute_force(widths):
     every = arrays(widths)
     assert [deep_linear_local(ranks) for ranks in every] == [brute_force(ranks, every) for ranks in every]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("size", [3, 4, 5])
-def test_brute_force_agrees_for_all_small_networks(size):
-    rng = np.random.default_rng(0)
-    for widths in product(range(1, 4 if size < 5 else 3), repeat=size):
-        every = arrays(widths)
-        for ranks in every[rng.permutation(len(every))[:25]]:
-            assert deep_linear_local(ranks) == brute_force(ranks, every), ranks
 
 
 I, P, Q, O = np.eye(2), np.diag([1.0, 0.0]), np.diag([0.0, 1.0]), np.zeros((2, 2))
@@ -165,12 +154,6 @@ def test_generic_ranks_are_those_of_random_layers():
         np.testing.assert_array_equal(rank_array(weights), generic_ranks(widths, layers))
 
 
-def test_rescaling_the_layers_does_not_change_the_ranks():
-    weights = network(generic_ranks((6, 4, 5, 3), (3, 4, 2)), np.random.default_rng(0))
-    scaled = [1e-4 * weights[0], 1e6 * weights[1], 1e-5 * weights[2]]
-    np.testing.assert_array_equal(rank_array(scaled), rank_array(weights))
-
-
 @pytest.mark.parametrize("k", [(1,), (1, 2), (2, 3)])
 def test_a_sum_of_powers_has_its_coefficient_at_every_nbeta(k):
     """nbeta E[w^2k] under exp(-nbeta w^2k) is 1/(2k) for each coordinate."""
@@ -223,18 +206,6 @@ def tanh_slope(hidden, nbeta, *, nodes, span):
 def test_tanh_networks_have_the_slope_of_their_integral(hidden, nbeta, nodes, span):
     expected = tanh_network(hidden)[0]
     assert tanh_slope(hidden, nbeta, nodes=nodes, span=span) == pytest.approx(expected, abs=0.002)
-
-
-def test_one_tanh_unit_is_a_product_of_two_parameters():
-    assert tanh_network(1) == normal_crossing((1, 1))
-
-
-def test_tanh_networks_have_the_tabulated_values():
-    values = [tanh_network(H) for H in range(1, 10)]
-    assert [value for value, _ in values] == pytest.approx(
-        [1 / 2, 2 / 3, 5 / 6, 1, 11 / 10, 6 / 5, 13 / 10, 7 / 5, 3 / 2]
-    )
-    assert [m for _, m in values] == [2, 1, 1, 2, 1, 1, 1, 1, 2]
 
 
 @pytest.mark.parametrize(("d", "K", "p"), [(2, 1, 1), (3, 2, 2), (3, 2, 4), (3, 7, 2), (4, 3, 3), (2, 9, 2)])

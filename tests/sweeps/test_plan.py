@@ -91,7 +91,7 @@ def planned(compute) -> plan.Planner:
 
 def endless(at):
     """A computation of a week."""
-    return jax.lax.scan(lambda x, _: (jnp.tanh(x @ x), x[0, 0]), at["x"] * jnp.ones((64, 64)), None, length=10**10)[0]
+    return jax.lax.scan(lambda x, _: (jnp.tanh(x @ x), x[0, 0]), at["x"] * jnp.ones((64, 64)), None, length=10**9)[0]
 
 
 def test_a_plan_runs_no_block(monkeypatch):
@@ -99,8 +99,8 @@ def test_a_plan_runs_no_block(monkeypatch):
     found = planned(lambda: sweeps.map(endless, sweeps.product(x=np.linspace(0, 1, 64)), block=2))
     (stage,) = found.stages
     assert (stage.name, stage.points, stage.block, found.stopped) == ("endless", 64, 2, "")
-    assert stage.cost.flops == pytest.approx(2 * 10**10 * PRODUCT, rel=0.1)
-    assert stage.hours(1) > 24
+    assert stage.cost.flops == pytest.approx(2 * 10**9 * PRODUCT, rel=0.1)
+    assert stage.hours(1) > 2
     assert stage.hours(4) == pytest.approx(stage.hours(1) / 4)
 
 
@@ -138,10 +138,15 @@ def test_errors_before_the_first_stage_and_of_the_plan_itself_are_raised():
         planned(lambda: (_ for _ in ()).throw(RuntimeError("mine")))
     huge = lambda at: jnp.zeros((10**9, 10**6)) + at["seed"]
     with pytest.raises(ValueError, match="the results of huge would take"):
-        planned(lambda: (sweeps.map(cases.point, cases.GRID, block=2), sweeps.map(huge, cases.GRID, name="huge", block=1)))
+        planned(
+            lambda: (sweeps.map(cases.point, cases.GRID, block=2), sweeps.map(huge, cases.GRID, name="huge", block=1))
+        )
 
 
-STAGES = [plan.Stage("steps", 240, 16, costs.Cost(1e12, 1e12, 1e6, 100.0, 10**7)), plan.Stage("llc", 24, 2, costs.Cost(1e9, 1e9, 10, 1.0, 1))]
+STAGES = [
+    plan.Stage("steps", 240, 16, costs.Cost(1e12, 1e12, 1e6, 100.0, 10**7)),
+    plan.Stage("llc", 24, 2, costs.Cost(1e9, 1e9, 10, 1.0, 1)),
+]
 
 
 def printed(planner: plan.Planner, width: int = 80, **machine) -> str:
@@ -157,7 +162,7 @@ def test_a_table_fits_80_columns_and_says_what_it_assumes():
     text = printed(planner, tflops=60.0, latency=1e-5)
     assert max(map(len, text.splitlines())) <= 80
     words = " ".join(text.replace("│", " ").split())
-    for word in ("steps 240 16 1.5e+13 1.0e+06 10.0 MB", "hours here", "hours there", "8 of 60 TFLOP/s", "wait 1e-05 s"):
+    for word in ("steps 240 16 1.5e+13 1.0e+06 10.0", "hours here", "hours there", "8 of 60 TFLOP/s", "wait 1e-05 s"):
         assert word in words
     assert words.split(" all ")[1].split()[-1] == f"{1e6 * 1e-5 / 3600 + STAGES[1].hours_on(8, 1200, 1e-5):.2g}"
 

@@ -11,7 +11,6 @@ from toymodels.analysis.features import (
     blocks,
     canonical,
     dimensionality,
-    dimensions_per_feature,
     geometry,
     interference,
     kgon,
@@ -101,13 +100,6 @@ def test_interference_is_what_is_read_of_the_others():
     chex.assert_trees_all_close(dimensionality(jnp.asarray(W)), expected, rtol=1e-4)
 
 
-def test_dimensions_per_feature_counts_norms_not_directions():
-    radius2 = 1.37
-    W = jnp.float32(np.sqrt(radius2) * PENTAGON)
-    chex.assert_trees_all_close(dimensions_per_feature(W), jnp.float32(2 / (5 * radius2)), rtol=1e-6)
-    chex.assert_trees_all_close(dimensionality(W), np.full(5, 0.4, np.float32), rtol=1e-5)
-
-
 def test_norm_and_angle_are_polar_coordinates_in_the_plane_alone():
     W, b = random(2, 6), random(1, 6)[0]
     found = geometry(W, b)
@@ -148,11 +140,6 @@ def test_a_polygon_of_broken_weights_is_nan():
 )
 def test_a_transition_is_a_new_name_that_lasts(names, expected):
     assert transitions(list(names)) == expected
-
-
-def test_hold_is_how_long_a_name_must_last():
-    assert transitions(list("44544"), hold=1) == [2, 3]
-    assert transitions(list("44554"), hold=2) == [2]
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -196,7 +183,3 @@ def test_the_blocks_of_a_shuffled_tegum_product_are_found_and_named():
 def test_a_figure_has_its_name_and_a_stretched_one_its_numbers(figure, name):
     assert polytope(1.2 * figure) == name
     assert polytope(np.diag([1.3] + [1] * (len(figure) - 1)) @ figure) == f"{figure.shape[1]}/{len(figure)}"
-
-
-def test_a_square_is_two_digons():
-    assert [polytope(SQUARE[:, block]) for block in blocks(SQUARE)] == ["digon", "digon"]

@@ -117,10 +117,3 @@ def test_each_predictor_is_the_best_on_its_own_prior_by_the_distance_to_the_othe
         stderr = excess.std() / np.sqrt(N)
         assert stderr < 0.1 * apart
         assert abs(excess.mean()) < 4 * stderr
-
-
-def test_few_tasks_are_drawn_uniformly():
-    drawn = np.asarray(uniform_prior(jnp.asarray(POOL))(jax.random.key(2), N))
-    rows, counts = np.unique(drawn, axis=0, return_counts=True)
-    np.testing.assert_array_equal(rows, np.unique(POOL, axis=0))
-    assert scipy.stats.chisquare(counts).pvalue > 1e-3

@@ -52,12 +52,6 @@ def test_the_start_has_variance_one_over_the_inputs_and_zero_biases():
     assert not np.any(params["b1"])
 
 
-@pytest.mark.parametrize("widths", [(3,), (3, 0, 2)])
-def test_widths_that_make_no_network_are_refused(widths):
-    with pytest.raises(ValueError, match="write at least two positive sizes, inputs first"):
-        MLP(widths)
-
-
 def test_a_batch_is_refused_with_what_to_write():
     with pytest.raises(Exception, match=r"Actual value|vmap over a batch"):  # with annotations checked, a type error
         MLP(WIDTHS).init(jax.random.key(0), jnp.zeros((5, 3)))

@@ -83,17 +83,6 @@ def test_a_density_that_is_no_probability_is_refused(density):
         sparse_features(jnp.ones(2), density)
 
 
-@pytest.mark.parametrize("shape", [(), (0,), (2, 2)])
-def test_importance_that_is_not_one_number_a_feature_is_refused(shape):
-    with pytest.raises(ValueError, match=r"one number per feature is needed: jnp.ones\(features\)"):
-        sparse_features(jnp.ones(shape), 0.5)
-
-
-def test_a_one_sparse_task_without_features_is_refused():
-    with pytest.raises(ValueError, match="features=0: at least one"):
-        one_sparse(0)
-
-
 def test_the_potential_is_the_integral_of_the_loss():
     with jax.enable_x64(True):
         height = jax.jit(potential)
@@ -153,15 +142,6 @@ def test_the_levels_are_those_of_the_table(features):
     found = levels(features)
     for name, loss in LEVELS[features].items():
         assert abs(found[name] - loss) < 1e-6, name
-
-
-def test_a_minus_is_a_vertex_switched_off():
-    found, height = levels(6), jax.jit(potential)
-    assert len(found) == 3 * 5 + 2 + 1
-    for plus, minus in itertools.product(range(3), range(5)):
-        W, b = polygon(4, 6, plus)
-        switched_off = height(W, b.at[:minus].set(-5.0))
-        assert abs(found["4" + "+" * plus + "-" * minus] - switched_off) < 1e-6
 
 
 @pytest.mark.parametrize(("k", "features", "positive"), [(1, 6, 0), (9, 9, 0), (6, 5, 0), (5, 6, 2), (5, 6, -1)])

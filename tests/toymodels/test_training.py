@@ -10,7 +10,7 @@ import pytest
 from toymodels.models.autoencoder import Autoencoder
 from toymodels.task import Batch, objective
 from toymodels.tasks.superposition import sparse_features
-from toymodels.training import MAX_STEP, Trajectory, advance, linear, log, segment, start, train, union
+from toymodels.training import MAX_STEP, Trajectory, advance, linear_steps, log_steps, segment, start, train, union
 
 IMPORTANCE = np.array([1.0, 0.7, 0.4, 0.1], np.float32)
 MODEL, TASK, TX, BATCH = Autoencoder(4, 2), sparse_features(IMPORTANCE, 0.5), optax.adam(0.01), 8
@@ -113,27 +113,49 @@ def test_train_equals_the_loop_over_its_steps():
 def test_many_runs_equal_the_runs_one_by_one():
     """Up to 1e-5: products of batches of matrices add their terms in another order."""
     first = params()
+    settings = dict(loss=LOSS, task=TASK, batch_size=BATCH)
     run = lambda seed, rate: train(
-        jax.random.key(seed),
-        first,
-        np.array([0, 3, 6], np.int32),
-        loss=LOSS, task=TASK, tx=optax.sgd(rate), batch_size=BATCH,
-    )  # fmt: skip
+        jax.random.key(seed), first, np.array([0, 3, 6], np.int32), tx=optax.sgd(rate), **settings
+    )
     seeds, rates = jnp.arange(3), jnp.array([0.1, 0.01, 0.001])
     alone = [jax.jit(run)(seed, rate) for seed, rate in zip(seeds, rates, strict=True)]
     together = jax.jit(jax.vmap(run))(seeds, rates)
     chex.assert_trees_all_close(together, jax.tree.map(lambda *leaves: jnp.stack(leaves), *alone), atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("checkpoints", "message"),
+    [
+        ([0, 5, 3], "out of order"),
+        ([-1, 5], "got steps -1 to 5: write 0 to 2147483647"),
+        ([0, MAX_STEP + 1], "write 0 to 2147483647"),
+        ([0.0, 1.0], "write steps as integers"),
+        ([], "one at least"),
+        ([3, 5], "a state at step 4: write steps from 4 on"),
+    ],
+)
+def test_checkpoints_that_would_stand_beside_other_parameters_are_refused(checkpoints, message):
+    state = start(params(), TX)._replace(step=jnp.int32(4 if "step 4" in message else 0))
+    dtype = None if any(isinstance(step, float) for step in checkpoints) else np.int64
+    with pytest.raises(ValueError, match=message):
+        advance(jax.random.key(1), state, np.array(checkpoints, dtype), **SETTINGS)
+
+
+@pytest.mark.parametrize("leaf", [jnp.arange(3), jnp.ones(3, bool), jnp.ones(3, complex), jax.random.key(0)])
+def test_parameters_that_are_no_floats_are_refused_by_name(leaf):
+    with pytest.raises(ValueError, match=r"got a parameter 'layer\.n' of type .*; close over what is not trained"):
+        start({"W": jnp.ones(2), "layer": {"n": leaf}}, TX)
+
+
 @pytest.mark.parametrize("batch_size", [0, -1])
 def test_an_empty_minibatch_is_refused(batch_size):
-    with pytest.raises(ValueError, match=f"got batch_size={batch_size}: a minibatch needs at least one example"):
+    with pytest.raises(ValueError, match=f"got batch_size={batch_size}: write 1 or more"):
         segment(jax.random.key(1), start(params(), TX), 1, loss=LOSS, task=TASK, tx=TX, batch_size=batch_size)
 
 
 @pytest.mark.parametrize(("stop", "every"), [(1, 1), (10, 1), (10, 3), (10, 10), (MAX_STEP, MAX_STEP // 2)])
 def test_linear_checkpoints_are_evenly_spaced_and_end_at_stop(stop, every):
-    steps = linear(stop, every)
+    steps = linear_steps(stop, every)
     assert steps.dtype == np.int32
     assert steps[0] == 0
     assert steps[-1] == stop
@@ -144,7 +166,7 @@ def test_linear_checkpoints_are_evenly_spaced_and_end_at_stop(stop, every):
 
 @pytest.mark.parametrize(("stop", "count"), [(1, 1), (10, 1), (10, 10), (1000, 7), (MAX_STEP, 50)])
 def test_log_checkpoints_are_evenly_spaced_in_the_logarithm_and_end_at_stop(stop, count):
-    steps = log(stop, count)
+    steps = log_steps(stop, count)
     assert steps.dtype == np.int32
     assert steps[0] == 0
     assert steps[-1] == stop
@@ -157,12 +179,12 @@ def test_log_checkpoints_are_evenly_spaced_in_the_logarithm_and_end_at_stop(stop
 
 
 def test_a_union_holds_the_steps_of_all_once_and_in_order():
-    steps = union(linear(10, 5), log(10, 4), np.array([3]))
+    steps = union(linear_steps(10, 5), log_steps(10, 4), np.array([3]))
     assert steps.dtype == np.int32
     assert list(steps) == [0, 1, 2, 3, 5, 10]
 
 
-@pytest.mark.parametrize("schedule", [linear, log])
+@pytest.mark.parametrize("schedule", [linear_steps, log_steps])
 @pytest.mark.parametrize(("stop", "number"), [(10, 0), (10, -1), (10, 11), (0, 1), (MAX_STEP + 1, 10)])
 def test_a_schedule_that_does_not_fit_its_steps_is_refused(schedule, stop, number):
     with pytest.raises(ValueError, match=rf"={number}, stop={stop}: write 1 <= \w+ <= stop <= {MAX_STEP}"):

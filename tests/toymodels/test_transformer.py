@@ -97,13 +97,6 @@ def test_relative_scores_are_queries_times_vectors_of_the_distance():
         np.testing.assert_allclose(pattern, expected, atol=1e-5)
 
 
-def test_shortformer_positions_are_not_in_the_stream():
-    model, params = made(positions="shortformer", layers=1, norm=False)
-    params = params | {"attention_0": params["attention_0"] | {"W_O": jnp.zeros_like(params["attention_0"]["W_O"])}}
-    E, U = np.asarray(params["W_E"]), np.asarray(params["W_U"])
-    np.testing.assert_allclose(logits(model, params), E[np.asarray(TOKENS)] @ U, atol=1e-5)
-
-
 def test_vectors_are_embedded_linearly_and_sizes_are_checked():
     model, params = made()
     vectors = jnp.asarray(np.eye(7, dtype=np.float32)[np.asarray(TOKENS)])
@@ -114,11 +107,6 @@ def test_vectors_are_embedded_linearly_and_sizes_are_checked():
         Transformer(**SIZES | dict(heads=5))
     with pytest.raises(Exception, match="shortformer"):
         Transformer(**SIZES | dict(positions="rotary"))
-
-
-def test_where_the_last_position_answers_its_outputs_are_those_of_the_whole():
-    model, params = made(mlp=16)
-    np.testing.assert_allclose(logits(model.copy(answer="last"), params), logits(model, params)[-1:], atol=1e-5)
 
 
 def test_the_objective_has_a_loss_for_each_sequence():

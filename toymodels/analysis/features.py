@@ -7,7 +7,6 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Scalar
-from scipy.sparse.csgraph import connected_components
 
 LIVE = 0.5  # a feature is a vertex if |W_i| exceeds this: half the radius of the smallest polygon of the theory
 
@@ -82,6 +81,8 @@ def blocks(W: Float[Array | np.ndarray, "hidden features"], overlap: float = 0.1
 
     The summands of a tegum product (Elhage et al. 2022): figures in orthogonal subspaces. Largest group first.
     """
+    from scipy.sparse.csgraph import connected_components  # here: it takes a while to import
+
     W = np.asarray(W, float)
     live = np.flatnonzero(np.sum(W**2, axis=0) > LIVE**2)
     directions = W[:, live] / np.linalg.norm(W[:, live], axis=0)

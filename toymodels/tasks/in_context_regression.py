@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Key, Scalar
 
-from toymodels.task import Batch, Task
+from toymodels.task import Batch, Task, draw_rows, sampling
 
 Prior = Callable[[Key[Array, ""], int], Array]  # (key, n) -> (n, D): the hidden maps of n sequences
 
@@ -23,6 +23,7 @@ def icl_regression(prior: Prior, examples: int, noise: ArrayLike) -> Task:
     predictor has E|w|^2 + noise^2 exactly, D + noise^2 under `gaussian_prior`. `noise` may be traced.
     """
 
+    @sampling
     def sample(key: Key[Array, ""], n: int) -> Batch:
         key_w, key_x, key_noise = jax.random.split(key, 3)
         w = prior(key_w, n)
@@ -43,7 +44,7 @@ def gaussian_prior(dimensions: int) -> Prior:
 
 def uniform_prior(W: Float[Array, "m d"]) -> Prior:
     """w uniform over the rows of W: a diversity of m tasks."""
-    return lambda key, n: W[jax.random.randint(key, (n,), 0, len(W))]
+    return lambda key, n: draw_rows(key, W, n)
 
 
 def tokens(x: Float[Array, "... k d"], y: Float[Array, "... k"]) -> Float[Array, "... t w"]:

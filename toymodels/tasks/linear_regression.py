@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Key
 
-from toymodels.task import Batch, Task
+from toymodels.task import Batch, Task, sampling
 
 
 def regression(
@@ -17,6 +17,7 @@ def regression(
     The loss is |prediction - y|^2/2: with noise 1, the negative log likelihood less its constant. `noise` may be traced.
     """
 
+    @sampling
     def sample(key: Key[Array, ""], n: int) -> Batch:
         key_x, key_noise = jax.random.split(key)
         x = inputs(key_x, n)

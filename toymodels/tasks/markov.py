@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from toymodels.task import Batch, Task
+from toymodels.task import Batch, Task, sampling
+from toymodels.tasks.losses import cross_entropy, entropy
 
 
 def markov_chains(symbols: int, length: int) -> Task:
@@ -19,19 +20,13 @@ def markov_chains(symbols: int, length: int) -> Task:
     if symbols < 2 or length < 1:
         raise ValueError(f"got symbols={symbols}, length={length}: write symbols=2 or more, length=1 or more")
 
+    @sampling
     def sample(key: Key[Array, ""], n: int) -> Batch:
         key_P, key_x = jax.random.split(key)
         tokens = sequences(key_x, transition_matrices(key_P, n, symbols), length + 1)
         return Batch(tokens[:, :-1], tokens[:, 1:])
 
     return Task(sample, cross_entropy)
-
-
-def cross_entropy(logits: Float[Array, "t k"], y: Int[Array, " t"]) -> Float[Array, ""]:
-    """-mean_t log softmax(logits_t)[y_t], in nats."""
-    log_p = jax.nn.log_softmax(logits)
-    hit = y[:, None] == jnp.arange(logits.shape[-1])[None]  # a gather along the vocabulary is slower, also backwards
-    return -jnp.mean(jnp.sum(jnp.where(hit, log_p, 0), axis=-1))
 
 
 def transition_matrices(key: Key[Array, ""], n: int, symbols: int) -> Float[Array, "n k k"]:
@@ -98,16 +93,6 @@ def predictors(x: Int[Array, " t"], P: Float[Array, "k k"]) -> dict[str, Float[A
         "bigram": bigram(x, symbols),
         "true": P[x],
     }
-
-
-def kl(p: Float[Array, "t k"], log_q: Float[Array, "t k"]) -> Float[Array, " t"]:
-    """KL(p | q) = sum p log p/q at every position, in nats."""
-    return jnp.sum(jax.scipy.special.xlogy(p, p) - p * log_q, axis=-1)
-
-
-def entropy(p: Float[Array, "*rest k"]) -> Float[Array, "*rest"]:
-    """-sum p log p, in nats."""
-    return -jnp.sum(jax.scipy.special.xlogy(p, p), axis=-1)
 
 
 def entropy_rate(P: Float[Array, "k k"]) -> Float[Array, ""]:

@@ -4,12 +4,12 @@ import operator
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key, Scalar
+from jaxtyping import Array
 
-from toymodels.task import Batch, Task
+from toymodels.task import Batch, Task, draw_rows, sampling
+from toymodels.tasks.losses import answer_loss
 
 Operation = Callable[[Array, Array], Array]  # of integers, as polynomials are: `operator.add`, `lambda a, b: a * a + b`
 
@@ -29,46 +29,7 @@ def table(p: int, operation: Operation = operator.add, *, suffix: tuple[int, ...
 def modular(p: int, operation: Operation = operator.add, *, suffix: tuple[int, ...] = ()) -> Task:
     """Questions drawn uniformly from `table`; the loss is the cross-entropy of the answer, in nats."""
     data = table(p, operation, suffix=suffix)
-
-    def sample(key: Key[Array, ""], n: int) -> Batch:
-        index = jax.random.randint(key, (n,), 0, p * p)
-        return Batch(data.x[index], data.y[index])
-
-    return Task(sample, cross_entropy)
-
-
-def cross_entropy(prediction: Float[Array, "*positions outputs"], y: Int[Array, ""]) -> Scalar:
-    """-log softmax(l)_y, of the logits l at the last position where there are several.
-
-    As softplus(log sum_{z != y} exp l_z - l_y), whose value and gradient keep their relative precision where the answer
-    is certain. A difference of logarithms in float32 has steps of 1e-7, and its gradient becomes exactly zero (Prieto et
-    al. 2025, arXiv 2501.04697), while lambda-hat of such a model is made of these losses.
-    """
-    logits = prediction.reshape(-1, prediction.shape[-1])[-1]
-    others = jnp.where(jnp.arange(len(logits)) == y, -jnp.inf, logits)
-    return jax.nn.softplus(jax.nn.logsumexp(others) - logits[y])
-
-
-def split(key: Key[Array, ""], data: Batch, train: int) -> tuple[Batch, Batch]:
-    """`train` examples drawn without replacement, and the others."""
-    if not 1 <= train < len(data.x):
-        raise ValueError(f"got train={train} of {len(data.x)} examples: write 1 <= train < {len(data.x)}")
-    order = jax.random.permutation(key, len(data.x))
-    part = lambda index: Batch(data.x[index], data.y[index])
-    return part(order[:train]), part(order[train:])
-
-
-def whole(task: Task, data: Batch) -> Task:
-    """The task each of whose batches is all of `data`, whatever the key: training on it is full-batch descent."""
-
-    def sample(key: Key[Array, ""], n: int) -> Batch:
-        if n != len(data.x):
-            raise ValueError(
-                f"got a batch of {n}: this task gives all its {len(data.x)} examples, write batch_size={len(data.x)}"
-            )
-        return data
-
-    return task._replace(sample=sample, population=None)
+    return Task(sampling(lambda key, n: draw_rows(key, data, n)), answer_loss)
 
 
 class Entropies(NamedTuple):

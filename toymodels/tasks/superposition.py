@@ -5,11 +5,10 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.optimize
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Key, Scalar
 
-from toymodels.task import Batch, Params, Task
+from toymodels.task import Batch, Params, Task, sampling
 
 
 def sparse_features(importance: ArrayLike, density: ArrayLike) -> Task:
@@ -30,6 +29,7 @@ def sparse_features(importance: ArrayLike, density: ArrayLike) -> Task:
 
     p = jnp.broadcast_to(density, importance.shape)[:, None]
 
+    @sampling
     def sample(key: Key[Array, ""], n: int) -> Batch:
         # One uniform is enough: given u < p, u/p is uniform on [0, 1]. Drawn with the examples last, which is how
         # `objective` reads them: with (n, features) the random numbers alone took the time of everything else.
@@ -65,6 +65,7 @@ def one_sparse(features: int) -> Task:
     if features < 1:
         raise ValueError(f"got features={features}: at least one is needed")
 
+    @sampling
     def sample(key: Key[Array, ""], n: int) -> Batch:
         key_j, key_mu = jax.random.split(key)
         j = jax.random.randint(key_j, (n,), 0, features)
@@ -133,6 +134,8 @@ def _directions(k: int) -> np.ndarray:
 @functools.cache
 def _vertex(k: int) -> tuple[float, float]:
     """Radius and bias that minimise `potential` over regular k-gons of k features, in double precision."""
+    import scipy.optimize  # here: it takes a quarter of a second
+
     with jax.enable_x64(True):
         height = jax.jit(jax.value_and_grad(lambda z: potential(z[0] * _directions(k), jnp.full(k, z[1]))))
         fit = scipy.optimize.minimize(height, np.array([1.2, -0.4]), jac=True, method="BFGS", options={"gtol": 1e-12})

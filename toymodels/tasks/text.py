@@ -8,10 +8,10 @@ from itertools import chain
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Bool, Float, Int, Key, Scalar
 
-from toymodels.task import Batch, Task
+from toymodels.task import Batch, Task, sampling
+from toymodels.tasks.losses import token_losses
 
 PIECES = re.compile(r" ?[^\W\d_]+|.", re.DOTALL)  # a run of letters with the space before it, or one other character
 
@@ -65,6 +65,7 @@ def text_windows(tokens: Int[Array | np.ndarray, " n"], context: int) -> Task:
         raise ValueError(f"got context={context} and {len(tokens)} tokens: write 1 <= context <= {len(tokens) - 1}")
     tokens = jnp.asarray(tokens)
 
+    @sampling
     def sample(key: Key[Array, ""], n: int) -> Batch:
         place = jax.random.randint(key, (n,), 0, places)
         window = tokens[place[:, None] + jnp.arange(context + 1)[None]]
@@ -73,21 +74,11 @@ def text_windows(tokens: Int[Array | np.ndarray, " n"], context: int) -> Task:
     return Task(sample, lambda prediction, y: jnp.mean(token_losses(prediction, y)))
 
 
-def token_losses(logits: Float[Array, "t v"], y: Int[Array, " t"]) -> Float[Array, " t"]:
-    """-log softmax(logits)_y at every position, in nats."""
-    return optax.softmax_cross_entropy_with_integer_labels(logits, y)
-
-
 def bigrams(tokens: Int[np.ndarray, " n"], size: int) -> Float[np.ndarray, "v v"]:
     """p(v | u) = #(u v)/#(u .), the empirical bigram conditionals; a token that nothing follows has the uniform one."""
     counts = np.bincount(tokens[:-1].astype(np.int64) * size + tokens[1:], minlength=size * size).reshape(size, size)
     total = counts.sum(axis=1, keepdims=True)
     return np.where(total > 0, counts / np.maximum(total, 1), 1 / size).astype(np.float32)
-
-
-def entropy(p: Float[np.ndarray, "*rows v"]) -> Float[np.ndarray, "*rows"]:
-    """-sum_v p_v log p_v, in nats."""
-    return -np.sum(p * np.log(np.where(p > 0, p, 1)), axis=-1)
 
 
 def bigram_score(logits: Float[Array, "t v"], x: Int[Array, " t"], p: Float[Array, "v v"]) -> Scalar:
