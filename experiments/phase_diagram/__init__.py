@@ -185,7 +185,7 @@ def _estimate(
 
     def llc(p: dict[str, Array]) -> dict[str, Array]:
         sampler = slt.hmc(1 / (nbeta * p["top"] + gamma), leapfrog=LEAPFROG)
-        chains = dict(nbeta=nbeta, gamma=gamma, **sampling._asdict())
+        chains: Any = dict(nbeta=nbeta, gamma=gamma, **sampling._asdict())
         found = slt.estimate_llc(jax.random.key(seed), population_loss, params(p), nodes(p), sampler, **chains)
         return {name: getattr(found, name) for name in ("value", "stderr", "ess", "rhat", "acceptance")}
 

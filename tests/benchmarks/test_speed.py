@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from experiments.benchmarks import speed
 from experiments.benchmarks.speed import comparisons, measure, sides, work
 from experiments.benchmarks.speed.measure import Measured, Side
-from experiments.costs import cost
+from sweeps.costs import cost
 from toymodels.prng import lowbias32
 from toymodels.training import advance, start
 

@@ -6,8 +6,8 @@ import numpy as np
 import xarray as xr
 
 from experiments.benchmarks.speed.measure import CROWDED, RELATIVE, STANDARD_ERRORS, busy, ratios
-from experiments.plots import STYLE
 from experiments.shared.claims import Claim
+from experiments.shared.plots import STYLE
 
 TARGET = "target of this project"
 LATE = 1.5  # times the seconds expected

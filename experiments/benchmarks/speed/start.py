@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.devices import spread
+import sweeps
 from slt.estimate import LLC, estimate_llc
 from slt.samplers.langevin import sgld
 from toymodels.models.autoencoder import Autoencoder
@@ -33,7 +33,7 @@ def curve(request: dict[str, Any]) -> np.ndarray:
         sampler = sgld(request["step_size"])
         return estimate_llc(key, loss, params, data, sampler, warmup=0, batch_size=request["batch"], **settings)
 
-    return spread(point, points, block=BLOCK).apply(points).value
+    return sweeps.map(point, points, name="curve", block=BLOCK)["value"].values
 
 
 if __name__ == "__main__":

@@ -17,10 +17,10 @@ import numpy as np
 import optax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from experiments import devices
 from experiments.benchmarks.speed.measure import Measured, cores
 from slt.estimate import LLC, estimate_llc
 from slt.samplers.langevin import sgld
+from sweeps import devices
 from toymodels.models.autoencoder import Autoencoder
 from toymodels.models.transformer import Transformer
 from toymodels.prng import implementation
@@ -86,12 +86,19 @@ def instances(
     arrays = {"W": weights(size), "density": (20.0 ** -np.linspace(0, 1, number)).astype(np.float32)}
     points = arrays | {"seed": np.arange(number)}
     stops = np.array([steps] if compared is None else [compared, steps], np.int32)
-    block = block or devices.block_size(fit, points, stops, memory=None)
-    program = devices.spread(fit, points, stops, block=block)
-    run = lambda _: program.apply(points, stops)[1]
+    apply = ready(fit, points, stops, block=block)
+    run = lambda _: apply(points)[1]
     values = lambda trajectory: () if compared is None else losses(trajectory.params, arrays["density"])
     settings = dict(instances=number, batch=batch, steps=compared)
     return Work(timed(run, steps * number, repeats=repeats, values=values), arrays, settings, agree="paired")
+
+
+def ready(f: Callable[..., Any], points: Any, *shared: Any, block: int | None) -> Callable[[Any], Any]:
+    """`f(point, *shared)` at all points on all devices, as a sweep computes it; a program without its own bookkeeping."""
+    one = lambda point, shared: (f(point, *shared), ())
+    block = block or devices.block_size(one, points, shared, memory=None)
+    program = devices.spread(one, points, shared, block=block)
+    return lambda points: program.apply(points, shared)[0]
 
 
 def weights(size: tuple[int, int, int]) -> np.ndarray:
@@ -188,9 +195,8 @@ def chains(
         return estimate_llc(key, problem.loss, params, data, sampler, nbeta=s["nbeta"], gamma=s["gamma"], **lengths)
 
     seeds = np.arange(number // each)
-    block = block or devices.block_size(estimate, seeds, *shared, memory=None)
-    program = devices.spread(estimate, seeds, *shared, block=block)
-    run = lambda first: program.apply(seeds + first * len(seeds), *shared)
+    apply = ready(estimate, seeds, *shared, block=block)
+    run = lambda first: apply(seeds + first * len(seeds))
     values = lambda llc: np.asarray(llc.trace).mean(-1).ravel()
     measure = timed(run, number * draws, repeats=repeats, values=values)
     return Work(measure, problem.arrays, s | dict(chains=number, draws=draws), agree="independent")
@@ -223,8 +229,8 @@ def peak(operations: float, *, size: int) -> Work:
     """Steps a second if their matrix products alone, so many operations, ran as fast as one large product does."""
     number = jax.local_device_count()
     points = np.ones((number, size, size), np.float32)
-    program = devices.spread(lambda x: (x @ x).max(), points, block=1)
-    measure = timed(lambda _: program.apply(points), number * 2 * size**3 / operations, repeats=4)
+    apply = ready(lambda x: (x @ x).max(), points, block=1)
+    measure = timed(lambda _: apply(points), number * 2 * size**3 / operations, repeats=4)
     return Work(measure, {}, {})
 
 
