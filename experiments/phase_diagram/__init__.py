@@ -74,7 +74,8 @@ def run(
         nodes = lambda p, n=n: _nodes(n, p["s"], p["r"], order)
         found = _estimate(f"{n}_features", best, at, nodes, nbeta=nbeta, gamma=gamma, sampling=sampling, seed=seed)
         planes.append(_labelled(n, best, at, found, (s, r)))
-    return xr.concat(planes, xr.Variable("features", [2, 3])).assign(known_minimum=("known", known[0]))
+    both: xr.Dataset = xr.concat(planes, xr.Variable("features", [2, 3]))
+    return both.assign(known_minimum=("known", known[0]))
 
 
 def plot(results: xr.Dataset) -> Any:
