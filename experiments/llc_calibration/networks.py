@@ -23,7 +23,7 @@ BLOCK = 4  # networks at a time on a device
 KEPT = "value", "stderr", "ess", "rhat", "findings"
 
 
-Layers = list[Float[np.ndarray, "outputs inputs"]]  # of a deep linear network at a true parameter, inputs first
+Layers = list[Float[np.ndarray, "_ _"]]  # of a deep linear network at a true parameter, the first one first
 
 
 def furman_lau(rng: np.random.Generator, layers: int, low: int, high: int) -> Layers:
