@@ -72,7 +72,7 @@ def _samplers(axes: Axes, results: xr.Dataset) -> None:
     axes.set_xlabel(r"bias of $\hat\lambda$ against the exact value at its $n\beta$ (bar: two standard errors)")
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.set_title("small models, the same number of gradients for each sampler")
-    axes.legend(fontsize=8, loc="lower left", ncols=1)
+    axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=4)
 
 
 def _rescaling(axes: Axes, results: xr.Dataset) -> None:
@@ -85,5 +85,5 @@ def _rescaling(axes: Axes, results: xr.Dataset) -> None:
     axes.axhline(limit, color=GREY, lw=1, ls=(0, (4, 3)))
     axes.text(1, limit * 1.02, r"$\lambda$ = (parameters - units)/2", ha="center", fontsize=9, color="#555b60")
     axes.set(xscale="log", xlabel="c", ylabel=r"$\hat\lambda$", ylim=(0, limit * 1.15))
-    axes.set_title("a ReLU network and its copies $W_1 c$, $W_2/c$ (lines: a Gaussian)")
+    axes.set_title("a ReLU network as $W_1 c$, $W_2/c$ (lines: a Gaussian)")
     axes.legend(loc="lower center")
