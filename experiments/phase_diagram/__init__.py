@@ -74,7 +74,7 @@ def run(
         nodes = lambda p, n=n: _nodes(n, p["s"], p["r"], order)
         found = _estimate(f"{n}_features", best, at, nodes, nbeta=nbeta, gamma=gamma, sampling=sampling, seed=seed)
         planes.append(_labelled(n, best, at, found, (s, r)))
-    both: xr.Dataset = xr.concat(planes, xr.Variable("features", [2, 3]))
+    both: Any = xr.concat(planes, xr.Variable("features", [2, 3]))
     return both.assign(known_minimum=("known", known[0]))
 
 
