@@ -29,16 +29,17 @@ class Cost(NamedTuple):
     seconds: measured.  memory: the most bytes that a piece takes.
     """
 
-    flops: float = 0.0
-    bytes: float = 0.0
-    kernels: float = 0.0
+    flops: float | int = 0
+    bytes: float | int = 0
+    kernels: float | int = 0
     seconds: float = 0.0
     memory: int = 0
 
-    def plus(self, other: "Cost", times: float = 1) -> "Cost":
+    def plus(self, other: "Cost", times: float | int = 1) -> "Cost":
         """This and `times` the other."""
-        sums = [a + times * b for a, b in zip(self[:4], other[:4], strict=True)]
-        return Cost(*sums, max(self.memory, other.memory))
+        flops, bytes = self.flops + times * other.flops, self.bytes + times * other.bytes
+        kernels, seconds = self.kernels + times * other.kernels, self.seconds + times * other.seconds
+        return Cost(flops, bytes, kernels, seconds, max(self.memory, other.memory))
 
 
 class Piece(NamedTuple):
@@ -47,12 +48,12 @@ class Piece(NamedTuple):
     """
 
     program: Any
-    trips: float
+    trips: float | int
     constants: int = 0
     carried: int | None = None
 
 
-def cost(f: Callable[..., Any], *args: Any, trips: float = 1) -> Cost:
+def cost(f: Callable[..., Any], *args: Any, trips: float | int = 1) -> Cost:
     """The cost of `f(*args)` (arrays or their shapes).
 
     trips: of a loop whose length is not in the program (on average, where there are several).
@@ -63,12 +64,12 @@ def cost(f: Callable[..., Any], *args: Any, trips: float = 1) -> Cost:
     return total
 
 
-def pieces(program: Any, trips: float) -> Iterator[Piece]:
+def pieces(program: Any, trips: float | int) -> Iterator[Piece]:
     """What is around the loops of a program, then, over and over, the bodies of its loops."""
     yield from _taken_apart(Piece(program, 1), trips)
 
 
-def _taken_apart(piece: Piece, trips: float) -> Iterator[Piece]:
+def _taken_apart(piece: Piece, trips: float | int) -> Iterator[Piece]:
     loops: list[Piece] = []
     jaxpr = piece.program.jaxpr
     shapes = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in jaxpr.invars]
@@ -84,7 +85,9 @@ def _taken_apart(piece: Piece, trips: float) -> Iterator[Piece]:
             yield from (part._replace(trips=part.trips * piece.trips) for part in _taken_apart(loop, trips))
 
 
-def _run(jaxpr: Any, constants: Sequence[Any], inputs: Sequence[Any], found: tuple[list, list, float]) -> list[Any]:
+def _run(
+    jaxpr: Any, constants: Sequence[Any], inputs: Sequence[Any], found: tuple[list, list, float | int]
+) -> list[Any]:
     """Run a program with loops of no trips; `found` takes these loops, and what they would have been given."""
     loops, kept, trips = found
     values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*constants, *inputs], strict=True))

@@ -67,16 +67,21 @@ def _changed(there: Mapping[str, Any], here: Mapping[str, Any], name: str) -> li
     """The leaves of one input that differ: where their values differ these alone, else where their shapes do."""
     pairs = {leaf: (there.get(leaf), here.get(leaf)) for leaf in sorted(there.keys() | here.keys())}
     differ = {leaf: pair for leaf, pair in pairs.items() if pair[0] != pair[1]}
-    shown = {leaf: [_shown(one) for one in pair] for leaf, pair in differ.items()}
+    shown = {leaf: _shown(*pair) for leaf, pair in differ.items()}
     telling = {leaf: pair for leaf, pair in shown.items() if pair[0] != pair[1]} or shown
     by_value = {leaf: pair for leaf, pair in telling.items() if pair[0][:1] == "[" and pair[0] != pair[1]} or telling
     return [f"{f'{name} {leaf}'.strip()} is {one} there and {other} here" for leaf, (one, other) in by_value.items()]
 
 
-def _shown(leaf: Mapping[str, Any] | None) -> str:
-    if leaf is None:
-        return "missing"
-    return str(leaf["values"]) if "values" in leaf else f"{leaf['type']}{leaf['shape']} ({leaf['sha'][:8]})"
+def _shown(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> list[str]:
+    """Two leaves as they differ: their values with their types, or shapes, or the sums of their values."""
+    kinds = [f"{leaf['type']}{leaf['shape']}" if leaf else "missing" for leaf in (one, other)]
+    if one is None or other is None:
+        return kinds
+    if "values" not in one or "values" not in other:
+        return [f"{kind} ({leaf['sha'][:8]})" for kind, leaf in zip(kinds, (one, other), strict=True)]
+    same = one["type"] == other["type"]
+    return [f"{leaf['values']}{'' if same else ' (' + leaf['type'] + ')'}" for leaf in (one, other)]
 
 
 def _arrays(tree: Any) -> dict[str, Any]:

@@ -124,7 +124,9 @@ def label(results: Any, points: Points, dims: Mapping[str, Sequence[str]]) -> An
         if name in points.axes and _is_axis(leaf, name, points.axes):
             continue  # the step that a trajectory carries
         if name in points.axes or name in variables:
-            raise ValueError(f"got the name {name} twice (/ is written as .), among results and axes: rename one of them")
+            raise ValueError(
+                f"got the name {name} twice (/ is written as .), among results and axes: rename one of them"
+            )
         inner = list(dims.get(name, [f"{name}_{i}" for i in range(leaf.ndim - len(shape))]))
         if len(inner) != leaf.ndim - len(shape):
             raise ValueError(f"got dims {inner} for {name}, which has {leaf.ndim - len(shape)} axes at each point")
@@ -151,10 +153,11 @@ def _beside(points: Points) -> dict[str, Any]:
 
 def length(tree: Any) -> int:
     """The number of points: the leading axis that all leaves share."""
-    sizes = sorted({np.shape(leaf)[0] if np.ndim(leaf) else -1 for leaf in jax.tree.leaves(tree)})
-    if len(sizes) != 1 or sizes[0] < 1:
+    leaves = jax.tree.leaves(tree)
+    sizes = sorted({np.shape(leaf)[0] for leaf in leaves if np.ndim(leaf)})
+    if len(sizes) != 1 or sizes[0] < 1 or not all(map(np.ndim, leaves)):
         raise ValueError(
-            f"the leaves of a grid have leading axes of {sizes}: all need the same number of points, at least one; "
+            f"the leaves of a grid have leading axes of {sizes or 'nothing'}: all need the same number of points, at least one; "
             "write sweeps.product(name=[...]), or arrays with one leading axis"
         )
     return sizes[0]
@@ -166,7 +169,9 @@ def _exact(leaf: Any, name: str) -> Any:
         return leaf
     leaf = np.asarray(leaf)
     if leaf.dtype.kind in "OSUMm":
-        raise ValueError(f"got {name} of type {leaf.dtype}: a grid holds numbers; go over anything else by a Python loop")
+        raise ValueError(
+            f"got {name} of type {leaf.dtype}: a grid holds numbers; go over anything else by a Python loop"
+        )
     if leaf.dtype.kind in "iu":
         kept = jax.dtypes.canonicalize_dtype(leaf.dtype)
         limits = np.iinfo(kept)

@@ -107,10 +107,10 @@ def _result(shape: Any, job: sweep.Job) -> np.ndarray:
     return np.asarray(costs.made_up(full))
 
 
-def check(count: int, tflops: float | None, latency: float) -> None:
-    """Refuse a machine that cannot be. Raises ValueError."""
-    if count < 1:
-        raise ValueError(f"got --devices {count}: write --devices 1 or more")
+def check(*, devices: int, tflops: float | None = None, latency: float = LATENCY) -> None:
+    """Raises ValueError for a machine that cannot be."""
+    if devices < 1:
+        raise ValueError(f"got --devices {devices}: write --devices 1 or more")
     if tflops is not None and not 0 < tflops < math.inf:
         raise ValueError(f"got --tflops {tflops}: write a device's peak in TFLOP/s, above 0, such as --tflops 60")
     if not 0 <= latency < 1:
@@ -132,7 +132,7 @@ def table(
     """
     from rich.table import Table
 
-    check(devices, tflops, latency)
+    check(devices=devices, tflops=tflops, latency=latency)
     here, kind, stages = jax.device_count(), jax.devices()[0].device_kind, planner.stages
     faster = None if tflops is None else tflops * 1e12 / peak.flops
     caption = "Hours of the sweeps alone. A loop whose length depends on the data counts once."

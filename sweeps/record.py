@@ -203,7 +203,7 @@ def place(name: str) -> Path | None:
     With `fresh` what is in it is put aside first.
     """
     here = current()
-    if here.directory is None or jax.process_index() > 0:
+    if here.directory is None or here.readonly or jax.process_index() > 0:
         return here.directory and here.directory / name
     path = here.directory / name
     if here.fresh and path.exists():

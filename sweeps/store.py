@@ -35,7 +35,7 @@ class Checkpoint(NamedTuple):
 
 def is_key(leaf: Any) -> bool:
     """Whether a leaf is an array of random keys."""
-    return jnp.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.prng_key)
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def implementation(key: Any) -> str:
@@ -92,7 +92,7 @@ def save(path: Path, tree: Any, about: Mapping[str, Any] | None = None) -> None:
 def read(path: Path) -> Checkpoint:
     """A checkpoint whose content agrees with its SHA-256. Raises DamagedCheckpoint."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             plain = {name: file[name] for name in file.files if name.startswith(LEAF)}
             text, digest = str(file[ABOUT]), str(file[DIGEST])
         note = json.loads(text)

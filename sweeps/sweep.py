@@ -201,7 +201,7 @@ def _watch(job: Job, first: int, alive: np.ndarray, before: Any, end: Any, stop:
     own, common = before
     for row in np.flatnonzero(alive & ~still):
         assert job.lost is not None
-        job.lost(first + row, devices.rows(own, row), common, stop)
+        job.lost(first + int(row), devices.rows(own, row), common, stop)
     return still
 
 

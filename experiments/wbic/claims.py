@@ -82,7 +82,7 @@ def evidence(here: xr.Dataset, model: str) -> list[Claim]:
     text = f"{model}: |WBIC - F|/log n at the largest n over that at the least"
     return [
         Claim(text, W13, "falls with n", shrinks, count=len(relative), holds=falls),
-        Claim(f"{model}: WBIC is off F by, r.m.s.", W13, "O(sqrt(log n))", wbic, unit="nats", headline=True),
+        Claim(f"{model}: WBIC is off F by, r.m.s.", W13, "O(sqrt(log n))", wbic, unit="nats", headline=singular),
         Claim(
             f"{model}: BIC is off F by, r.m.s.",
             W13,
@@ -90,7 +90,7 @@ def evidence(here: xr.Dataset, model: str) -> list[Claim]:
             theirs,
             unit="nats",
             holds=further,
-            headline=True,
+            headline=singular,
         ),
         Claim(f"{model}: formula with the true lambda, off F by, r.m.s.", W09, "O(1)", formula, unit="nats"),
         _near(f"{model}: slope of exact F - n S_n in log n", W09, slope, predicted, "with log log n"),
