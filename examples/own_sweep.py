@@ -42,7 +42,7 @@ def coefficient(at, checkpoint):
 
 with sweeps.run("runs/student"):
     runs = sweeps.scan(fit, sweeps.product(scale=[0.1, 0.3, 1.0], seed=range(4)), begin, tm.log_steps(2000, 8))
-    few, nbeta = runs.at(slice(None, None, 4)).outputs.params, slt.default_nbeta(512)
+    few, nbeta = runs.at(slice(None, None, 4), [-1]).outputs.params, slt.default_nbeta(512)
     sampler, chains = slt.calibrate(
         tm.key(0, "calibration"), loss, few, data, nbeta=nbeta, axes=2, relative_stderr=0.2
     )[:2]
