@@ -11,7 +11,9 @@ from experiments.cli import main
 from experiments.directory import read_claims, read_results
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-OWN = sorted(path.name for path in EXAMPLES.glob("own_sweep*.py"))
+SLOW = "own_sweep.py"  # calibrating compiles many programs
+NAMES = sorted(path.name for path in EXAMPLES.glob("own_sweep*.py"))
+OWN = [pytest.param(name, marks=pytest.mark.slow) if name == SLOW else name for name in NAMES]
 
 
 def code(path: Path) -> list[str]:
