@@ -63,11 +63,17 @@ class Planner:
             raise
 
     def _plan(self, job: sweep.Job) -> Any:
-        layout = sweep.layout_of(job)
-        program, size = sweep.prepare(job, layout["block"]), length(job.points)
-        shapes = program.like(size)[0]
+        size = length(job.points)
+        few = min(2, size)
+        shapes = sweep.prepare(job, few).like(size)[0]
         sweep.affordable(job.name, shapes, sweep.saves(job))
-        self.stages.append(Stage(job.name, size, layout["block"], block_cost(job, layout["block"])))
+        cost = block_cost(job, few)
+        block = sweep.layout_of(job, each=cost.memory / few)["block"]
+        if block > few:
+            cost = block_cost(job, block)
+        elif block < few and job.across == "points":  # as heavy a point is half of two
+            cost = costs.Cost(kernels=cost.kernels / 2, memory=cost.memory // 2).plus(cost, block / few)
+        self.stages.append(Stage(job.name, size, block, cost))
         return jax.tree.map(lambda leaf: _result(leaf, job), shapes if job.times is None else shapes[1])
 
     @contextmanager

@@ -205,10 +205,10 @@ def _watch(job: Job, first: int, alive: np.ndarray, before: Any, end: Any, stop:
     return still
 
 
-def layout_of(job: Job, begun: Any = None) -> dict[str, int]:
+def layout_of(job: Job, begun: Any = None, each: float | None = None) -> dict[str, int]:
     """How a sweep is cut: points a device takes and points saved together as the series was begun, as given or as fits.
 
-    block, batch, chunk; for `across="examples"`, whose sums depend on them, also devices.
+    block, batch, chunk; for `across="examples"`, whose sums depend on them, also devices. each: bytes of a point, if known.
     """
     size, chosen, memory = length(job.points), 1, record.current().memory
     there = begun.get("layout") if isinstance(begun, dict) else None
@@ -216,7 +216,7 @@ def layout_of(job: Job, begun: Any = None) -> dict[str, int]:
         return there | _given(job)
     if job.across == "points":
         measured = job.block is None or memory is not None  # a bound that the user states holds whatever is asked
-        fits = devices.block_size(job.f, job.points, job.shared, memory=memory) if measured else size
+        fits = devices.block_size(job.f, job.points, job.shared, memory=memory, each=each) if measured else size
         chosen = min(job.block or fits, fits)
     wave = chosen * (1 if job.across == "examples" else jax.local_device_count())
     share = ceil(size / max(1, BATCHES // saves(job)) / wave) * wave

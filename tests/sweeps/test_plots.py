@@ -3,10 +3,10 @@
 import subprocess
 import sys
 
-from matplotlib.figure import Figure
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.figure import Figure
 
 import sweeps
 

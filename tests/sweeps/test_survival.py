@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,7 @@ import toymodels as tm
 directory = Path(sys.argv[1])
 print("ready", flush=True)
 task = tm.markov_chains(2, 12)
-model = tm.Transformer(vocabulary=2, outputs=2, length=12, layers=2, heads=1, width=8)
+model = tm.Transformer(vocabulary=2, outputs=2, context=12, layers=2, heads=1, width=8)
 loss, tx = tm.objective(model, task), optax.adamw(1e-3)
 data = task.sample(jax.random.key(0), 16)
 
@@ -157,10 +158,8 @@ def test_a_request_inside_a_save_is_heard_when_it_is_over(tmp_path):
 
 def test_a_request_that_was_swallowed_is_heard_at_the_next_batch():
     with pytest.raises(sweeps.Preempted), preemptible():
-        try:
+        with suppress(sweeps.Preempted):
             signal.raise_signal(signal.SIGTERM)
-        except sweeps.Preempted:
-            pass
         with saved():
             pytest.fail("it went on")
     with preemptible(), saved():  # another run of the same process is not asked to stop
