@@ -146,7 +146,7 @@ def test_a_request_to_stop_is_heard_in_a_compilation_and_between_sweeps(tmp_path
 
 def test_a_request_inside_a_save_is_heard_when_it_is_over(tmp_path):
     done = []
-    with pytest.raises(sweeps.Preempted) as stopped, preemptible():
+    with pytest.raises(sweeps.Preempted) as stopped, preemptible():  # noqa: PT012
         with saved():
             signal.raise_signal(signal.SIGTERM)
             done.append("saved")
@@ -157,7 +157,7 @@ def test_a_request_inside_a_save_is_heard_when_it_is_over(tmp_path):
 
 
 def test_a_request_that_was_swallowed_is_heard_at_the_next_batch():
-    with pytest.raises(sweeps.Preempted), preemptible():
+    with pytest.raises(sweeps.Preempted), preemptible():  # noqa: PT012
         with suppress(sweeps.Preempted):
             signal.raise_signal(signal.SIGTERM)
         with saved():
