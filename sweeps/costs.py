@@ -19,7 +19,8 @@ from sweeps import store
 LONG_ENOUGH = 0.05  # seconds of a timing
 CALLS = {"jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "remat", "checkpoint", "core_call"}
 KERNEL = re.compile(
-    r"= \S.*? (fusion|dot|convolution|custom-call|reduce|reduce-window|sort|scatter|gather|fft|cholesky|triangular-solve)\("
+    r"= \S.*? (fusion|dot|convolution|custom-call|reduce|reduce-window|sort|scatter|gather|fft|cholesky"
+    r"|triangular-solve)\("
 )
 NUMBER = re.compile(r"-?\d+\.\d+(e[+-]?\d+)?")
 COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.$-]+) \(.*\{$")

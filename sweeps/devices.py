@@ -116,7 +116,7 @@ def _blocks(points: Any, block: int) -> Any:
 def block_size(f: Function, points: Any, shared: Any, *, memory: int | None, each: float | None = None) -> int:
     """How many points a device takes at a time: as many as fit into `memory` bytes, and no more than its share.
 
-    The bytes of one point are the compiler's own (`memory_analysis`, for two points), if they are not known (`each`). On a CPU the block also fits
+    The bytes of one point (`each`) are, if not known, the compiler's own (`memory_analysis`). On a CPU the block also fits
     twice the second-level cache of a core: larger ones were up to a half slower, single points (whose matrix products
     lose their batch axis) two times.
     """

@@ -29,7 +29,7 @@ class Job(NamedTuple):
 
     For a map, `times` is None, `shared` is () and f returns (results, ()). For a scan, a point is (point of the grid,
     its state), shared is (counters, `chunk` of the times), and f returns ((state, outputs), counters).
-    inputs: what the results depend on besides the program, by name.  lost: what to do where a state is no longer finite.
+    inputs: what the results depend on besides the program, by name.  lost: what to do where a state went non-finite.
     """
 
     name: str
@@ -208,7 +208,8 @@ def _watch(job: Job, first: int, alive: np.ndarray, before: Any, end: Any, stop:
 def layout_of(job: Job, begun: Any = None, each: float | None = None) -> dict[str, int]:
     """How a sweep is cut: points a device takes and points saved together as the series was begun, as given or as fits.
 
-    block, batch, chunk; for `across="examples"`, whose sums depend on them, also devices. each: bytes of a point, if known.
+    block, batch, chunk; for `across="examples"`, whose sums depend on them, also devices.
+    each: bytes of a point, if known.
     """
     size, chosen, memory = length(job.points), 1, record.current().memory
     there = begun.get("layout") if isinstance(begun, dict) else None
@@ -234,7 +235,7 @@ def _given(job: Job) -> dict[str, int]:
 
 
 def affordable(name: str, results: Any, chunks: int = 1) -> None:
-    """Refuse results (shapes, of each of so many chunks) that the memory of this machine cannot hold, before any is taken."""
+    """Refuse results (shapes, of each of so many chunks) that the memory of this machine cannot hold."""
     wanted = chunks * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(results))
     there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if wanted > there:
