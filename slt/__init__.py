@@ -39,7 +39,7 @@ _BY_MODULE = {
     "refined": "blocks per_block",
     "strata": "codimension deep_linear_local generic_ranks rank_array",
     "susceptibility": "Susceptibility susceptibilities",
-    "temperatures": "Comparison by_slope by_variance combination compare disagreements "
+    "temperatures": "Comparison Disagreement by_slope by_variance combination compare disagreements "
     "llc_at_temperatures slope_weights",
     "theory": "deep_linear norm_product normal_crossing normal_crossing_finite power_sum quadratic_network "
     "reduced_rank reduced_rank_finite reduced_rank_local regular regular_finite tanh_network",
