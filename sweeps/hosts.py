@@ -48,7 +48,8 @@ def submit(command: Callable[[list[str]], int], argv: Sequence[str], directory: 
     """Send `command(argv)` to SLURM, which gets `--distributed` too if the job has several tasks; the job's number.
 
     `settings` are submitit's, "nodes=4,tasks_per_node=1,gpus_per_node=8,slurm_partition=gpu,timeout_min=600". A job
-    that is preempted or out of time saves (SIGTERM), is queued again by submitit, and goes on. "cluster=local" runs it here.
+    that is preempted or out of time saves (SIGTERM), is queued again by submitit, and goes on. "cluster=local" runs it
+    here.
     """
     parameters = dict(item.split("=", 1) for item in settings.split(",") if "=" in item)
     if len(parameters) != len(settings.split(",")):
