@@ -71,7 +71,9 @@ def test_checkpoints_share_random_numbers_and_runs_have_their_own_data(found):
 
 def test_a_block_without_a_mask_is_refused(runs):
     with pytest.raises(ValueError, match="write one of all, or give its mask"):
-        curves(quadratic, runs, None, None, settings={"b": SETTINGS["b"]}, sampling=slt.Sampling())
+        curves(
+            quadratic, runs, lambda at: None, lambda at: None, settings={"b": SETTINGS["b"]}, sampling=slt.Sampling()
+        )
 
 
 def made(value, loss, findings=""):
