@@ -30,10 +30,10 @@ PRESETS = {
     "smoke": dict(
         seeds=2,
         epochs=240,
-        watch=8,
+        watch=16,
         horizon=300,
         read=60,
-        patience=2,
+        patience=1,
         sampling=slt.Sampling(chains=2, warmup=10, draws=20),
     ),
     "default": {},
