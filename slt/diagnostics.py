@@ -176,8 +176,8 @@ def _rounded(llc: LLC, trace: Trace) -> Iterator[Finding]:
     if len(values) > 1 and (gap := np.diff(values).min()) > llc.stderr:
         yield Finding(
             "rounded",
-            f"the draws of lambda-hat come in steps of {gap:.2g}, and its standard error is {float(llc.stderr):.2g}, so "
-            "L(w*) alone is off by more; let the loss return each example's loss minus the one at w*, or use float64",
+            f"the draws of lambda-hat come in steps of {gap:.2g}, and its standard error is {float(llc.stderr):.2g}, "
+            "so L(w*) alone is off by more; let the loss return each example's loss less the one at w*, or use float64",
         )
 
 

@@ -95,7 +95,9 @@ def _localised(axis: Axes, results: xr.Dataset, symbols: int) -> None:
         lines.append((x[SETTLE:], y[SETTLE:]))
     axis.plot([], [], "x", color=BAD, ms=5, label="negative, named by verdict")
     if lines:
-        grid = np.linspace(max(min(x[0] for x, _ in lines), -here.estimate_step.values[-1]), max(x[-1] for x, _ in lines), 60)
+        grid = np.linspace(
+            max(min(x[0] for x, _ in lines), -here.estimate_step.values[-1]), max(x[-1] for x, _ in lines), 60
+        )
         mean, error = _mean(lines, grid)
         axis.fill_between(grid, mean - 2 * error, mean + 2 * error, color=LLC, alpha=0.2, lw=0)
         axis.plot(grid, mean, color=LLC, lw=3, label="mean of the runs that are there, two standard errors")
