@@ -28,13 +28,7 @@ COST = "1-2 min on two cores"
 
 PRESETS = {
     "smoke": dict(
-        seeds=2,
-        epochs=240,
-        watch=16,
-        horizon=300,
-        read=60,
-        patience=1,
-        sampling=slt.Sampling(chains=2, warmup=10, draws=20),
+        seeds=2, epochs=240, watch=16, horizon=300, read=60, patience=1, sampling=slt.Sampling(2, warmup=10, draws=20)
     ),
     "default": {},
     "paper": dict(seeds=100, watch=1000, sampling=slt.Sampling(chains=10, warmup=100, draws=1000)),
@@ -50,9 +44,7 @@ def run(
     watch: Annotated[Count, Doc("runs from zero biases that are watched for leaving the square")] = 96,
     horizon: Annotated[Count, Doc("epoch up to which they are watched")] = 6000,
     read: Annotated[Natural, Doc("epoch at which the forecast is made, a multiple of `every`")] = 360,
-    patience: Annotated[
-        Count, Doc("how many times longer the chains of the forecast are than those of the curves")
-    ] = 10,
+    patience: Annotated[Count, Doc("how many times longer the chains of the forecast are than the others")] = 10,
     samples: Annotated[int, between(2, 10**6), Doc("size n of each run's data set; n*beta is n/ln n")] = 1000,
     batch_size: Annotated[Count, Doc("size of a training minibatch")] = 20,
     learning_rate: Annotated[Positive, Doc("of SGD")] = 5e-3,
@@ -60,9 +52,7 @@ def run(
     gamma: Annotated[Positive, Doc("strength of the localisation of the chains")] = 1.0,
     step_size: Annotated[Positive, Doc("epsilon of SGLD")] = 1e-3,
     sampling: slt.Sampling = slt.Sampling(chains=4, warmup=100, draws=400),  # noqa: B008
-    prng: Annotated[
-        str, Doc("generator of all random numbers: threefry2x32, lowbias32 (faster), or another of JAX's")
-    ] = "threefry2x32",
+    prng: Annotated[str, Doc("generator: threefry2x32, lowbias32 (faster), or another of JAX's")] = "threefry2x32",
 ) -> xr.Dataset:
     """Train, estimate the learning-coefficient curves, find the transitions, read early who will leave the square."""
     at_least(8 * every, epochs=epochs)  # a shorter curve cannot hold a transition
@@ -72,11 +62,13 @@ def run(
     case = Case(samples, batch_size, noise, optax.sgd(learning_rate), tm.implementation(prng))
     per_epoch = samples // batch_size
     steps = tm.linear_steps(horizon * per_epoch, every * per_epoch)
-    runs = sweeps.scan(case.onward, _grid(seeds, watch), case.begin, steps, name="train")
+    pairs = sweeps.product(bias_scale=[0.0, 1.0], seed=range(max(seeds, watch)))
+    wanted = (pairs["bias_scale"] == 0) | (pairs["seed"] < seeds)
+    grid = {name: values[wanted] for name, values in pairs.items()}
+    runs = sweeps.scan(case.onward, grid, case.begin, steps, name="train")
 
-    zero, seed = runs.grid.at["bias_scale"] == 0, runs.grid.at["seed"]
-    studied = runs.at(points=np.flatnonzero(seed < seeds), times=slice(epochs // every + 1))
-    watched = runs.at(points=np.flatnonzero(zero & (seed < watch)))
+    studied = runs.at(points=np.flatnonzero(grid["seed"] < seeds), times=slice(epochs // every + 1))
+    watched = runs.at(points=np.flatnonzero((grid["bias_scale"] == 0) & (grid["seed"] < watch)))
     nbeta = float(samples / np.log(samples))
     setting = Setting(nbeta, gamma, step_size)
     results = named(sweeps.map(reading, studied, dims=DIMS)).merge(case.curves(studied, setting, sampling, name="llc"))
@@ -94,13 +86,6 @@ def plot(results: xr.Dataset) -> Any:
     from experiments.tms.figure import draw  # here: Matplotlib takes half a second to import
 
     return draw(results)
-
-
-def _grid(seeds: int, watch: int) -> dict[str, np.ndarray]:
-    """The training runs: max(seeds, watch) from zero biases, then `seeds` from normal ones; seeds 0, 1, ... each."""
-    zero = sweeps.product(bias_scale=[0.0], seed=range(max(seeds, watch)))
-    normal = sweeps.product(bias_scale=[1.0], seed=range(seeds))
-    return {name: np.concatenate([zero[name], normal[name]]) for name in zero}
 
 
 def _forecast(early: xr.Dataset, watched: sweeps.Runs, read: int) -> xr.Dataset:

@@ -1,7 +1,7 @@
 """The runs of `tms`: task, model, optimiser, what is read off a checkpoint, and where a curve changes."""
 
 from collections.abc import Hashable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -15,6 +15,7 @@ import toymodels as tm
 from experiments.shared import tell
 from experiments.shared.curves import Setting, curves
 
+At = Mapping[str, Array]  # a point of the grid, with its seed and bias_scale
 FEATURES, HIDDEN = 6, 2
 START_AT = 4  # vertices of the polygon from which training starts
 CHANCE = 1 / 3 - 1 / (4 * FEATURES)  # loss of the best constant prediction
@@ -25,8 +26,8 @@ DATA, START, TRAIN, CHAINS = range(4)  # purposes of a seed's keys
 TASK = tm.one_sparse(FEATURES)
 LOSS = tm.objective(tm.Autoencoder(FEATURES, HIDDEN), TASK)
 FULL_BATCH = "full batch"
-PER_FEATURE = ("norm", "bias", "angle", "dimensionality", "interference")
-DIMS = {"W": ["hidden", "feature"]} | {name: ["feature"] for name in PER_FEATURE}
+DIMS = {"W": ["hidden", "feature"]}
+DIMS |= {name: ["feature"] for name in ("norm", "bias", "angle", "dimensionality", "interference")}
 
 
 class Case(NamedTuple):
@@ -38,23 +39,21 @@ class Case(NamedTuple):
     tx: optax.GradientTransformation
     prng: Hashable
 
-    def key(self, at: Mapping[str, Array], purpose: int) -> Key[Array, ""]:
+    def key(self, at: At, purpose: int) -> Key[Array, ""]:
         """The key of one purpose of a run."""
         return tm.key(at["seed"], purpose, self.prng)
 
-    def data(self, at: Mapping[str, Array]) -> tm.Batch:
+    def data(self, at: At) -> tm.Batch:
         """The data set of a run."""
         return TASK.sample(self.key(at, DATA), self.samples)
 
-    def begin(self, at: Mapping[str, Array]) -> tm.TrainState:
+    def begin(self, at: At) -> tm.TrainState:
         """The square with N(0, noise^2) on W, and biases from N(0, bias_scale^2)."""
         key_W, key_b = jax.random.split(self.key(at, START))
         W = tm.polygon(START_AT, FEATURES)[0] + self.noise * jax.random.normal(key_W, (HIDDEN, FEATURES))
         return tm.start({"W": W, "b": at["bias_scale"] * jax.random.normal(key_b, (FEATURES,))}, self.tx)
 
-    def onward(
-        self, at: Mapping[str, Array], state: tm.TrainState, steps: Array
-    ) -> tuple[tm.TrainState, tm.Trajectory]:
+    def onward(self, at: At, state: tm.TrainState, steps: Array) -> tuple[tm.TrainState, tm.Trajectory]:
         """Train one run on, through some checkpoints, on its data set."""
         task = tm.finite(TASK, self.data(at))
         key = self.key(at, TRAIN)
@@ -63,14 +62,11 @@ class Case(NamedTuple):
     def curves(self, runs: sweeps.Runs, setting: Setting, sampling: slt.Sampling, *, name: str) -> xr.Dataset:
         """lambda-hat on the data set of each run, with the run's key, the same at every checkpoint."""
         key = lambda at: self.key(at, CHAINS)
-        held = {FULL_BATCH: setting}
-        found = curves(
-            LOSS, runs, self.data, key, settings=held, sampling=sampling, chance=CHANCE, name=name, block=BLOCK
-        )
-        return found.isel(setting=0, drop=True)
+        how: Any = dict(sampling=sampling, chance=CHANCE, name=name, block=BLOCK)
+        return curves(LOSS, runs, self.data, key, settings={FULL_BATCH: setting}, **how).isel(setting=0, drop=True)
 
 
-def reading(_: Mapping[str, Array], checkpoint: tm.Trajectory) -> dict[str, Array]:
+def reading(_: At, checkpoint: tm.Trajectory) -> dict[str, Array]:
     """The weights, the exact population loss, and the geometry of one checkpoint."""
     W, b = checkpoint.params["W"], checkpoint.params["b"]
     return {"W": W, "loss": tm.potential(W, b)} | tm.geometry(W, b)._asdict()
@@ -80,15 +76,15 @@ def named(read: xr.Dataset) -> xr.Dataset:
     """The polygon of each checkpoint, read off W and b; and, of the loss alone, the theory's level nearest to it."""
     models = zip(tell.runs(read.W, "hidden", "feature"), tell.runs(read.bias, "feature"), strict=True)
     names = np.array([tm.kgon(W, b) for W, b in models]).reshape(read.loss.shape)
-    theory = tm.levels(FEATURES)
-    distance = np.abs(read.loss.values[..., None] - np.array(list(theory.values())))
+    theory, time = tm.levels(FEATURES), read.loss.dims
+    heights = np.array(list(theory.values()))
+    distance = np.abs(read.loss.values[..., None] - heights)
     nearest = np.nan_to_num(distance, nan=np.inf).argmin(-1)
-    time = read.loss.dims
     found = {
         "kgon": (time, names, {"long_name": "polygon read off W and b"}),
         "level": (time, np.array(list(theory))[nearest], {"long_name": "level of the theory nearest to the loss"}),
         "level_distance": (time, distance.min(-1), {"units": "E|x - x'|^2"}),
-        "level_loss": ("theory", np.array(list(theory.values())), {"units": "E|x - x'|^2"}),
+        "level_loss": ("theory", heights, {"units": "E|x - x'|^2"}),
     }
     return read.rename(bias="b").assign(found).assign_coords(theory=list(theory))
 

@@ -1,6 +1,7 @@
 """The figure of the `tms` experiment: opposing staircases above, the comparison over all runs below."""
 
 import itertools
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,7 +15,7 @@ from experiments.shared import plots
 from experiments.tms.claims import forecast, places, r_squared, sequences, usable
 
 THEORY = {"5": 7.0, "5+": 8.5, "6": 8.5}  # lambda of the k-gons where it is known: Chen et al. 2023
-DASHED = dict(color="#8a8f94", lw=1, ls=(0, (4, 3)))
+DASHED: Any = dict(color="#8a8f94", lw=1, ls=(0, (4, 3)))
 
 
 def draw(results: xr.Dataset) -> Figure:
@@ -23,12 +24,15 @@ def draw(results: xr.Dataset) -> Figure:
     named, changes = sequences(results), places(results, "kgon")
     with plt.rc_context(plots.STYLE):
         figure = plt.figure(figsize=(12, 8.8), layout="constrained")
-        above, below = figure.subfigures(2, 1, height_ratios=[3.2, 1.2])
-        panels = above.subplots(3, 3, height_ratios=[0.8, 1.5, 1.6])
+        parts = figure.subfigures(2, 1, squeeze=False, height_ratios=[3.2, 1.2])
+        panels = parts[0, 0].subplots(3, 3, height_ratios=[0.8, 1.5, 1.6])
         for column, run in enumerate(_chosen(named)):
             _staircase(panels[:, column], each.isel(run=run), named[run], changes[run])
-        left, right = below.subplots(1, 2)
-        _scatter(left, results)
+        left, right = parts[1, 0].subplots(1, 2)
+        x, y = results.loss.values[usable(results)], results.value.values[usable(results)]
+        left.plot(x, y, ".", color=slt.plots.LLC, ms=2, alpha=0.35, rasterized=True)
+        title = rf"all checkpoints: $R^2$ with the loss {r_squared(results):.2f}"
+        left.set(xlabel="population loss", ylabel=r"$\hat\lambda$", title=title)
         _forecast(right, results)
         figure.suptitle("Six features in two dimensions: polygons, loss and learning coefficient")
         plt.close(figure)
@@ -75,14 +79,6 @@ def _staircase(panels: np.ndarray, one: xr.Dataset, names: tuple[str, ...], chan
     bottom.set_xlim(edges[0], edges[-1])
     middle.set_xlim(edges[0], edges[-1])
     bottom.legend(fontsize="small", loc="upper left")
-
-
-def _scatter(axes: Axes, results: xr.Dataset) -> None:
-    """lambda-hat against the loss at every checkpoint: how much of it is the loss with its sign turned."""
-    kept, style = usable(results), dict(color=slt.plots.LLC, ms=2, alpha=0.35, rasterized=True)
-    axes.plot(results.loss.values[kept], results.value.values[kept], ".", **style)
-    title = rf"all checkpoints: $R^2$ with the loss {r_squared(results):.2f}"
-    axes.set(xlabel="population loss", ylabel=r"$\hat\lambda$", title=title)
 
 
 def _forecast(axes: Axes, results: xr.Dataset) -> None:
