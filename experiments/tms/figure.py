@@ -78,7 +78,8 @@ def _staircase(panels: np.ndarray, one: xr.Dataset, names: tuple[str, ...], chan
         bottom.plot(one.epoch.values[i], 0.6, "^", color=slt.plots.LLC, ms=7, label="its change point")
     bottom.set_xlim(edges[0], edges[-1])
     middle.set_xlim(edges[0], edges[-1])
-    bottom.legend(fontsize="small", loc="upper left")
+    if bottom.get_legend_handles_labels()[0]:
+        bottom.legend(fontsize="small", loc="upper left")
 
 
 def _forecast(axes: Axes, results: xr.Dataset) -> None:
@@ -89,9 +90,7 @@ def _forecast(axes: Axes, results: xr.Dataset) -> None:
         axes.plot([score.low, score.high], [y, y], color="black", lw=1.4)
         axes.plot(score.value, y, "o", color=slt.plots.LLC if y == 0 else slt.plots.LOSS, ms=7)
     for y, (name, gain) in enumerate(gains.items(), start=len(labels)):
-        axes.text(
-            0.42, y, f"lambda-hat adds to {name}: {gain.value:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]", va="center"
-        )
+        axes.text(0.42, y, f"lambda-hat adds to {name}: {gain}", va="center")
     axes.axvline(0.5, **DASHED)
     axes.set(xlim=(0.4, 1), ylim=(len(labels) + len(gains) - 0.5, -0.5), xlabel="AUC (0.5 = chance)")
     axes.set_yticks(range(len(labels)), [label.replace("-lambda-hat", r"$-\hat\lambda$") for label in labels])
