@@ -59,13 +59,14 @@ def run(
 
     def sample(at: Mapping[str, Array]) -> dict[str, Array]:
         key_prior, key_smc = jax.random.split(_key(at, "sampler", "n", "data"))
+        key_W, key_b = jax.random.split(key_prior)
         plain, drawn = at["sampler"] == len(SAMPLERS) - 1, posterior.data_set(_key(at, "data"), FEATURES, at["n"], MOST)
         data = jnp.where(at["data"] == POPULATION, posterior.population(FEATURES), drawn)
         log_likelihood = lambda w: -at["n"] * posterior.empirical_loss(data, w["W"], w["b"])
         ladder = jnp.where(plain, 1.0, jnp.linspace(0, 1, rungs + 1) ** POWER)
-        begin = posterior.prior(key_prior, particles, FEATURES)
+        W, b = jax.random.normal(key_W, (particles, 2, FEATURES)), jax.random.normal(key_b, (particles, FEATURES))
         found, log_evidence, ess, acceptance = posterior.smc(
-            key_smc, begin, log_likelihood, ladder, moves=moves, leapfrogs=leapfrogs
+            key_smc, {"W": W, "b": b}, log_likelihood, ladder, moves=moves, leapfrogs=leapfrogs
         )
         name = lambda w: posterior.phase(posterior.descend(w, descent), PHASES, level)
         return {

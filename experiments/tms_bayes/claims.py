@@ -23,11 +23,6 @@ def claims(results: xr.Dataset) -> list[Claim]:
     return [*_dominance(results), *crossings, *_scores(results), *_samplers(results)]
 
 
-def energy(results: xr.Dataset, predictor: str) -> prediction.Energy:
-    """F_k of one predictor: level, coefficient and constant of each k-gon."""
-    return results.free_energy.sel(predictor=predictor).transpose("kgon", "term").values
-
-
 def sampled(results: xr.Dataset) -> Float[np.ndarray, "n data phase"]:
     """The share of each phase in the samples of both SMC runs, first on the population loss, then for each data set."""
     return results.occupancy.sel(sampler=list(SMC)).mean("sampler").transpose("n", "data", "phase").values
@@ -45,17 +40,17 @@ def dominant(results: xr.Dataset, shares: Float[np.ndarray, "n kgon"]) -> np.nda
     return results.kgon.values[np.nan_to_num(shares, nan=-1).argmax(axis=1)]
 
 
-def crossing(results: xr.Dataset, before: str, after: str) -> tuple[float, ...]:
-    """The n at which one phase takes over from another: all data sets together, 5 % and 95 % of them, the population.
+def crossing(results: xr.Dataset, before: str, after: str) -> tuple[float, float, float, float]:
+    """The n where one phase takes over from another: all data sets together, 5 % and 95 % of them, on the population.
 
     A phase without a sample counts as 1/1000, so that the odds are finite.
     """
     shares, names, n = sampled(results) + 1e-3, results.phase.values.tolist(), results.n.values
     i, j = names.index(before), names.index(after)
     population, *each = (prediction.takeover(n, np.log(row[:, j] / row[:, i])) for row in np.moveaxis(shares, 1, 0))
+    low, high = np.nanquantile(each, [0.05, 0.95]) if np.isfinite(each).any() else (np.nan, np.nan)
     mean = shares[:, 1:].mean(axis=1)
-    together = prediction.takeover(n, np.log(mean[:, j] / mean[:, i]))
-    return together, *np.quantile([n for n in each if np.isfinite(n)] or [np.nan], [0.05, 0.95]), population
+    return prediction.takeover(n, np.log(mean[:, j] / mean[:, i])), float(low), float(high), population
 
 
 def log_score(results: xr.Dataset, q: Float[np.ndarray, "n kgon"]) -> Float[np.ndarray, " data"]:
@@ -70,31 +65,32 @@ def _dominance(results: xr.Dataset) -> list[Claim]:
     rising = bool(kept.all() and len(set(seen)) > 1)
     made = [share("next larger n: the dominant k-gon has no fewer vertices", kept, CHEN, "all", holds=rising)]
     for name in results.predictor.values.tolist():
-        right = dominant(results, occupancy(energy(results, name), results.n.values)) == seen
+        right = dominant(results, occupancy(results.free_energy.sel(predictor=name).values, results.n.values)) == seen
         text, source = f"n whose dominant k-gon {name} foretells", CHEN if name == A_PRIORI else tell.ASKED
         made.append(share(text, right, source, "all", holds=bool(right.all()), headline=name != WITH_CONSTANT))
     return made
 
 
 def _crossings(results: xr.Dataset, before: str, after: str) -> list[Claim]:
-    *seen, population = crossing(results, before, after)
+    n, low, high, population = crossing(results, before, after)
     kgons, count, made = results.kgon.values.tolist(), results.sizes["data"] - 1, []
-    holds = lambda inside: bool(inside) if np.isfinite(seen[0]) else None
+    holds = lambda inside: bool(inside) if np.isfinite(n) else None
     for name in results.predictor.values.tolist():
-        said = prediction.crossing(energy(results, name), kgons.index(before), kgons.index(after))
-        told, inside = "no crossing" if np.isnan(said) else f"n = {said:.0f}", holds(seen[1] <= said <= seen[2])
+        F = results.free_energy.sel(predictor=name).values
+        said = prediction.crossing(F, kgons.index(before), kgons.index(after))
+        told, inside = "no crossing" if np.isnan(said) else f"n = {said:.0f}", holds(low <= said <= high)
         text, source = f"{before} -> {after}, foretold by {name}", CHEN if name == A_PRIORI else tell.ASKED
-        made.append(Claim(text, source, told, *seen, count, holds=inside, headline=name == A_PRIORI))
+        made.append(Claim(text, source, told, n, low, high, count, holds=inside, headline=name == A_PRIORI))
     if after == "6":
-        near = holds(600 <= seen[0] <= 700)
-        made.append(Claim("5 -> 6 as sampled", CHEN, "600 to 700 by MCMC", *seen, count, holds=near))
+        near = holds(600 <= n <= 700)
+        made.append(Claim("5 -> 6 as sampled", CHEN, "600 to 700 by MCMC", n, low, high, count, holds=near))
     return [*made, Claim(f"{before} -> {after}, on the population loss", tell.ASKED, "-", population)]
 
 
 def _scores(results: xr.Dataset) -> list[Claim]:
     guess, made, means = -np.log(results.sizes["kgon"]), [], {}
     for name in results.predictor.values.tolist():
-        score = log_score(results, occupancy(energy(results, name), results.n.values))
+        score = log_score(results, occupancy(results.free_energy.sel(predictor=name).values, results.n.values))
         (low, high), means[name] = interval(score, np.mean), float(score.mean())
         text, above = f"log score of {name}, against a guess", bool(low > guess)
         made.append(Claim(text, tell.ASKED, f"> {guess:.2f}", means[name], low, high, len(score), holds=above))
@@ -112,7 +108,7 @@ def _samplers(results: xr.Dataset) -> list[Claim]:
     apart = lambda sampler: float(np.abs(mean.sel(sampler=sampler) - mean.sel(sampler=SMC[0])).max())
     few, none = (float(mean.sel(sampler=list(SMC), phase=name).mean("sampler").max()) for name in OTHER)
     found = results.log_evidence.sel(data=-1, sampler=list(SMC)).isel(n=-1).values.mean()
-    formula = prediction.evidence(energy(results, WITH_CONSTANT), results.n.values[-1:])
+    formula = prediction.evidence(results.free_energy.sel(predictor=WITH_CONSTANT).values, results.n.values[-1:])
     error, ess = float(found - np.logaddexp.reduce(formula[0])), float(results.ess.sel(sampler=list(SMC)).min())
     largest = {
         "a phase's share, SMC less a second SMC": apart(SMC[1]),

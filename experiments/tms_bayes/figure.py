@@ -1,7 +1,5 @@
 """The figure of the `tms_bayes` experiment: predicted against sampled occupancy, and all phases."""
 
-from typing import Any
-
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
@@ -9,15 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.shared import plots
-from experiments.shared.claims import interval
-from experiments.tms_bayes.claims import energy, named, sampled
+from experiments.tms_bayes.claims import named, sampled
 from experiments.tms_bayes.prediction import A_PRIORI, LOSS, WITH_CONSTANT, occupancy
 
-LINES: dict[str, Any] = {
-    LOSS: dict(color="#9aa0a6", ls=":", lw=1.8),
-    A_PRIORI: dict(color="#c8442b", ls="-", lw=2.4),
-    WITH_CONSTANT: dict(color="#2f6690", ls="--", lw=1.8),
-}
+LINES = {LOSS: ("#9aa0a6", ":"), A_PRIORI: ("#c8442b", "-"), WITH_CONSTANT: ("#2f6690", "--")}
 COLOURS = ["#f4c88b", "#eba553", "#d9822b", "#8fc0a9", "#4f9173", "#5b7db1", "#e4e6e8", "#222222"]  # of the phases
 
 
@@ -31,7 +24,7 @@ def draw(results: xr.Dataset) -> Figure:
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
         shares = sampled(results)[:, 1:].mean(axis=1).T
         last.stackplot(results.n.values, shares, colors=COLOURS, labels=results.phase.values.tolist())
-        last.legend(loc="lower left", framealpha=0.9, frameon=True, ncols=2)
+        last.legend(loc="lower right", framealpha=0.8, frameon=True, ncols=2)
         last.set(title="what was sampled, all phases", ylabel="share of all samples")
         for panel in (*panels, last):
             panel.set(xscale="log", xlabel="data set size n", ylim=(-0.03, 1.03))
@@ -43,14 +36,12 @@ def _occupancy(axes: Axes, results: xr.Dataset, k: str) -> None:
     """The share of the k-gons among the named phases: three predictions and what was sampled."""
     of_k = [str(name).startswith(k) for name in results.kgon.values]
     at, n = results.n.values, np.geomspace(results.n.values[0], results.n.values[-1], 300)
-    for name, style in LINES.items():
-        axes.plot(n, occupancy(energy(results, name), n)[:, of_k].sum(axis=1), label=f"predicted: {name}", **style)
+    for name, (colour, line) in LINES.items():
+        share = occupancy(results.free_energy.sel(predictor=name).values, n)[:, of_k].sum(axis=1)
+        axes.plot(n, share, color=colour, ls=line, lw=2, label=f"predicted: {name}")
     population, *each = named(results)[..., of_k].sum(axis=-1).T
-    for shares in each:
-        axes.plot(at, shares, ".", color="black", alpha=0.18, ms=5, mew=0)
-    mean = np.mean(each, axis=0)
-    ends = np.array([interval(column, np.mean) for column in np.transpose(each)]).T
-    bars, label = np.maximum([mean - ends[0], ends[1] - mean], 0), "sampled: mean of data sets (dots: each)"
-    axes.errorbar(at, mean, bars, fmt="o", color="black", ms=4.5, lw=1.4, capsize=2.5, label=label)
+    axes.plot(at, np.transpose(each), ".", color="black", alpha=0.18, ms=5, mew=0)
+    label = "sampled: mean of data sets (dots: each)"
+    axes.plot(at, np.mean(each, axis=0), "o", color="black", ms=5, label=label)
     axes.plot(at, population, "D", mfc="white", mec="black", ms=5, label="sampled: population loss")
     axes.set(title=f"{k}-gons", ylabel="share of the named phases")

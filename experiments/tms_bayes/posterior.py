@@ -18,6 +18,7 @@ TARGET = 0.8  # acceptance that the step size aims at
 WIDTH = 1e-3  # how near a level of the theory a descended sample must be
 
 Moments = Float[Array, "features edges 3"]
+Density = Callable[[Any], Scalar]
 PerRung = Float[Array, " rungs"]
 Params = dict[str, Array]
 
@@ -60,13 +61,7 @@ def empirical_loss(m: Moments, W: Float[Array, "hidden features"], b: Float[Arra
 
 
 def smc(
-    key: Key[Array, ""],
-    particles: Any,
-    log_likelihood: Callable[[Any], Scalar],
-    ladder: PerRung,
-    *,
-    moves: int,
-    leapfrogs: int,
+    key: Key[Array, ""], particles: Any, log_likelihood: Density, ladder: PerRung, *, moves: int, leapfrogs: int
 ) -> tuple[Any, Scalar, PerRung, PerRung]:
     """Tempered sequential Monte Carlo from the prior N(0, 1): likelihood^beta with beta up the ladder, 0 to 1.
 
@@ -78,7 +73,7 @@ def smc(
     hmc, size = blackjax.hmc.build_kernel(), sum(leaf[0].size for leaf in jax.tree.leaves(particles))
     log_prior = lambda params: -optax.tree.norm(params, squared=True) / 2
 
-    def move(key: Key[Array, ""], state: Any, log_density: Callable, step_size: Scalar) -> Any:
+    def move(key: Key[Array, ""], state: Any, log_density: Density, step_size: Scalar) -> Any:
         return hmc(key, state, log_density, step_size, jnp.ones(size), leapfrogs)
 
     kernel = tempered.build_kernel(log_prior, log_likelihood, move, blackjax.hmc.init, resampling.systematic, _moves)
@@ -98,7 +93,7 @@ def smc(
     return state.particles, log_evidence, *evidence
 
 
-def _moves(init: Callable, log_density: Callable, step: Callable, num_mcmc_steps: int, n_particles: int) -> Any:
+def _moves(init: Callable, log_density: Density, step: Callable, num_mcmc_steps: int, n_particles: int) -> Any:
     """BlackJAX's `update_and_take_last`, with keys that are folded in: JAX's check for reuse misreads split ones here."""
 
     def last(key: Key[Array, ""], position: Any, parameters: dict) -> tuple[Any, Any]:
@@ -107,13 +102,6 @@ def _moves(init: Callable, log_density: Callable, step: Callable, num_mcmc_steps
         return state.position, info
 
     return jax.vmap(last), n_particles
-
-
-def prior(key: Key[Array, ""], particles: int, features: int) -> Params:
-    """Draws of W and b from N(0, 1), in two hidden dimensions."""
-    key_W, key_b = jax.random.split(key)
-    W = jax.random.normal(key_W, (particles, 2, features))
-    return {"W": W, "b": jax.random.normal(key_b, (particles, features))}
 
 
 def descend(params: Params, steps: int) -> Params:
