@@ -51,16 +51,14 @@ def run(
     leapfrogs: Annotated[Count, Doc("leapfrog steps of each of them")] = 8,
     descent: Annotated[Count, Doc("gradient steps to the bottom of the basin in which a sample lies")] = 600,
 ) -> xr.Dataset:
-    """Predict the occupancy of each phase at each n, then sample it: twice by SMC, once by chains from the prior.
-
-    All samplers are one program: chains from the prior are tempered SMC whose ladder is one everywhere.
-    """
+    """Predict the occupancy of each phase at each n, then sample it: twice by SMC, once by chains from the prior."""
     level = tm.levels(FEATURES)
 
     def sample(at: Mapping[str, Array]) -> dict[str, Array]:
         key_prior, key_smc = jax.random.split(_key(at, "sampler", "n", "data"))
         key_W, key_b = jax.random.split(key_prior)
-        plain, drawn = at["sampler"] == len(SAMPLERS) - 1, posterior.data_set(_key(at, "data"), FEATURES, at["n"], MOST)
+        plain = at["sampler"] == SAMPLERS.index(CHAINS)  # the same program, its ladder one everywhere
+        drawn = posterior.data_set(_key(at, "data"), FEATURES, at["n"], MOST)
         data = jnp.where(at["data"] == POPULATION, posterior.population(FEATURES), drawn)
         log_likelihood = lambda w: -at["n"] * posterior.empirical_loss(data, w["W"], w["b"])
         ladder = jnp.where(plain, 1.0, jnp.linspace(0, 1, rungs + 1) ** POWER)

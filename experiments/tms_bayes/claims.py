@@ -13,13 +13,12 @@ CHEN = "Chen et al. 2023"
 SMC, CHAINS = ("SMC", "SMC again"), "chains from the prior"
 OTHER = ["fewer than four", "no name"]  # phases of samples, besides the k-gons
 FLOOR = 1e-12  # probability below which a prediction is not punished further
-CROSSINGS = ("4", "5"), ("5", "6")
 SAME = 0.05  # shares of one phase, mean over data sets, that count as equal
 
 
 def claims(results: xr.Dataset) -> list[Claim]:
     """Where the prediction from loss and lambda holds and where it fails; whether the samples can be trusted."""
-    crossings = [claim for pair in CROSSINGS for claim in _crossings(results, *pair)]
+    crossings = [*_crossings(results, "4", "5"), *_crossings(results, "5", "6")]
     return [*_dominance(results), *crossings, *_scores(results), *_samplers(results)]
 
 
@@ -33,11 +32,6 @@ def named(results: xr.Dataset) -> Float[np.ndarray, "n data kgon"]:
     kept = sampled(results)[..., : results.sizes["kgon"]]
     with np.errstate(invalid="ignore"):
         return kept / kept.sum(axis=-1, keepdims=True)
-
-
-def dominant(results: xr.Dataset, shares: Float[np.ndarray, "n kgon"]) -> np.ndarray:
-    """The k-gon with the largest share at each n."""
-    return results.kgon.values[np.nan_to_num(shares, nan=-1).argmax(axis=1)]
 
 
 def crossing(results: xr.Dataset, before: str, after: str) -> tuple[float, float, float, float]:
@@ -59,13 +53,13 @@ def log_score(results: xr.Dataset, q: Float[np.ndarray, "n kgon"]) -> Float[np.n
 
 
 def _dominance(results: xr.Dataset) -> list[Claim]:
-    seen = dominant(results, np.mean(named(results)[:, 1:], axis=1))
-    vertices = np.array([int(name[0]) for name in seen])
-    kept = np.diff(vertices) >= 0
+    dominant = lambda shares: results.kgon.values[np.nan_to_num(shares, nan=-1).argmax(axis=1)]
+    seen = dominant(np.mean(named(results)[:, 1:], axis=1))
+    kept = np.diff([int(name[0]) for name in seen]) >= 0
     rising = bool(kept.all() and len(set(seen)) > 1)
     made = [share("next larger n: the dominant k-gon has no fewer vertices", kept, CHEN, "all", holds=rising)]
     for name in results.predictor.values.tolist():
-        right = dominant(results, occupancy(results.free_energy.sel(predictor=name).values, results.n.values)) == seen
+        right = dominant(occupancy(results.free_energy.sel(predictor=name).values, results.n.values)) == seen
         text, source = f"n whose dominant k-gon {name} foretells", CHEN if name == A_PRIORI else tell.ASKED
         made.append(share(text, right, source, "all", holds=bool(right.all()), headline=name != WITH_CONSTANT))
     return made
