@@ -40,7 +40,7 @@ def _occupancy(axes: Axes, results: xr.Dataset, k: str) -> None:
         share = occupancy(results.free_energy.sel(predictor=name).values, n)[:, of_k].sum(axis=1)
         axes.plot(n, share, color=colour, ls=line, lw=2, label=f"predicted: {name}")
     population, *each = named(results)[..., of_k].sum(axis=-1).T
-    axes.plot(at, np.transpose(each), ".", color="black", alpha=0.18, ms=5, mew=0)
-    axes.plot(at, np.mean(each, axis=0), "o", color="black", ms=5, label="sampled: mean of data sets, dots: each")
+    axes.plot(at, np.transpose(each), ".", color="black", alpha=0.3, ms=7, mew=0)
+    axes.plot(at, np.mean(each, axis=0), "o", color="black", ms=6, label="sampled: mean of data sets, dots: each")
     axes.plot(at, population, "D", mfc="white", mec="black", ms=5, label="sampled: population loss")
     axes.set(title=f"{k}-gons", ylabel="share of the named phases")
