@@ -101,3 +101,13 @@ def largest(found: Sequence[Sequence[slt.ChangePoint]]) -> list[list[int]]:
 def places(found: Sequence[Sequence[slt.ChangePoint]]) -> list[list[int]]:
     """The places of all changes of every run."""
     return [[change.index for change in run] for run in found]
+
+
+def bends(
+    x: Float[np.ndarray, " time"], curve: Float[np.ndarray, "run time"], stderr: Float[np.ndarray, "run time"]
+) -> list[list[slt.SlopeChange]]:
+    """The changes of slope of every run's curve over x, with their intervals; none of a curve that is not finite."""
+    found = []
+    for row, error in zip(curve, stderr, strict=True):
+        found.append(slt.slope_changes(x, row, slt.inflated(row, error)) if np.isfinite(row).all() else [])
+    return found
