@@ -1,7 +1,6 @@
 """What is said of grokking, beside what was measured: the jump, its waves, what falls, and what announces it."""
 
 import numpy as np
-import scipy.stats
 import xarray as xr
 
 from experiments.grokking.announce import ahead, jumps, memorised, ratios, silent, sounded, threshold
@@ -88,7 +87,7 @@ def _squared(value: np.ndarray, loss: np.ndarray) -> float:
     fine = (value > 0) & (loss > 0)
     if fine.sum() < 4 or np.ptp(loss[fine]) == 0 or np.ptp(value[fine]) == 0:
         return np.nan
-    return float(scipy.stats.linregress(np.log(loss[fine]), np.log(value[fine])).rvalue ** 2)
+    return float(np.corrcoef(np.log(loss[fine]), np.log(value[fine]))[0, 1] ** 2)
 
 
 def announced(part: xr.Dataset, model: str, setting: str) -> list[Claim]:
