@@ -35,13 +35,13 @@ results: .venv/installed
 
 peers: .venv/peers/devinterp1/installed .venv/peers/devinterp2/installed .venv/peers/canonical/installed
 
-.venv/peers/%/installed: experiments/speed/peers/%.txt
+.venv/peers/%/installed: experiments/benchmarks/speed/peers/%.txt
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
 # canonical-interp asks for torchvision, which it does not use
-.venv/peers/canonical/installed: experiments/speed/peers/canonical.txt
+.venv/peers/canonical/installed: experiments/benchmarks/speed/peers/canonical.txt
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps canonical-interp==0.1.5

@@ -71,10 +71,10 @@ def _failed(code: int, text: str) -> int:
 
 
 def _place(error: ValueError, name: str) -> str:
-    """Where in a file of the user's own an error came from."""
+    """Where in a file of the user's own an error came from, if it does not say what to write."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if name.endswith(".py") and frame.filename == str(Path(name).resolve())]
-    return f" ({name}, line {own[-1].lineno})" if own else ""
+    return f" ({name}, line {own[-1].lineno})" if own and "write" not in str(error) else ""
 
 
 def _list() -> None:
@@ -169,17 +169,35 @@ def _submit(argv: list[str], directory: Path, settings: str) -> None:
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--slurm")
     rest = early.parse_known_args(argv)[1]
-    job = hosts.submit([*rest, "--out", str(directory)], directory, settings)
+    job = hosts.submit(main, [*rest, "--out", str(directory)], directory, settings)
     print(f"job {job} submitted: its output is in {directory}/slurm, its results will be in {directory}")
 
 
 def _plan(argv: list[str]) -> None:
-    """What a run would take."""
+    """What a run would take: every sweep is replaced by a probe of it."""
+    if not argv:
+        raise ValueError("got no experiment: write toymodels plan NAME [--flags] [--devices N] [--tflops X]")
+    module, arguments, how, _ = _load(argv[0], argv[1:], plan=True)
+    import jax
+    from rich.console import Console
+
+    import sweeps
+    from sweeps.costs import peak
+
+    planner = sweeps.plan.Planner()
+    with warnings.catch_warnings(), sweeps.run(None, memory=how.memory, execute=planner), planner.until_stopped():
+        warnings.simplefilter("ignore")  # of what is made up
+        module.run(**arguments)
+    devices = how.devices or jax.device_count()
+    table = sweeps.plan.table(argv[0], planner, peak(), devices=devices, tflops=how.tflops, latency=how.latency)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
 def _results(argv: list[str]) -> None:
     """The page of finished runs."""
-    parser = argparse.ArgumentParser("toymodels results", allow_abbrev=False, description=_results.__doc__)
+    from experiments.flags import Parser
+
+    parser = Parser(usage="toymodels results DIR ... [--anyway]", allow_abbrev=False, description=_results.__doc__)
     parser.add_argument("directories", nargs="+", type=Path, metavar="DIR", help="where runs have finished")
     parser.add_argument("--anyway", action="store_true", help="also runs that the code on disk would not make")
     found = parser.parse_args(argv)

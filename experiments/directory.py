@@ -92,10 +92,8 @@ def read_claims(directory: Path) -> list[Claim]:
     found = _json(path)
     if not isinstance(found, list) or not all(_has(each, CLAIM) for each in found):
         raise ValueError(f"{path} holds no claims: {AGAIN}")
-    missing = dict.fromkeys(("value", "low", "high"), math.nan)
-    return [
-        Claim(**{name: missing.get(name) if value is None else value for name, value in each.items()}) for each in found
-    ]
+    numbers = [{name: math.nan for name in ("value", "low", "high") if each[name] is None} for each in found]
+    return [Claim(**each | missing) for each, missing in zip(found, numbers, strict=True)]
 
 
 def read_results(directory: Path) -> Any:

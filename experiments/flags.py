@@ -8,17 +8,25 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_type_hints
+from typing import Any, NoReturn, get_type_hints
 
 from experiments.experiment import presets, question
 from experiments.shared import ranges
 
+LATENCY = 4e-6
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are ValueErrors, like those of the settings."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message}; {self.usage} is what to write")
 
 
 def how(name: str, argv: Sequence[str], *, plan: bool = False) -> tuple[argparse.Namespace, list[str]]:
     """How to run an experiment, and the flags that are left: its own."""
-    parser = argparse.ArgumentParser(f"toymodels {name}", add_help=False, allow_abbrev=False)
+    parser = Parser(usage=f"toymodels {name} [--flags]", add_help=False, allow_abbrev=False)
     add = parser.add_argument_group("flags of every experiment, which change no number").add_argument
     add("--preset", default="default", help="smoke (seconds), default (minutes) or paper (the published size)")
     add("--out", type=Path, help="the run directory; by default one under checkpoints/ named by the settings")
@@ -33,6 +41,9 @@ def how(name: str, argv: Sequence[str], *, plan: bool = False) -> tuple[argparse
     if plan:
         add("--devices", type=_count, help="number of devices to plan for; as many as here by default")
         add("--tflops", type=_rate, help="peak of such a device, in TFLOP/s; as measured here by default")
+        add(
+            "--latency", type=_rate, default=LATENCY, help="seconds from one kernel's launch to the next, with --tflops"
+        )
     if {"-h", "--help"} & set(argv):
         print(parser.format_help())
     return parser.parse_known_args(list(argv))

@@ -56,6 +56,8 @@ def _difference(directory: Path) -> str:
     try:
         _, name, *argv = shlex.split(run["command"])
         name = run["file"] or name
+        if Path(name).resolve().is_relative_to(directory.resolve()):
+            raise ValueError(f"{name} lies in the run directory, and is not run")  # what came with a run is not trusted
         how, argv = flags.how(name, argv)
         module = find(name)
         with sweeps.run(directory, readonly=True):
@@ -70,6 +72,8 @@ def _difference(directory: Path) -> str:
         return "results.nc is of other code"
     except (ValueError, sweeps.DamagedCheckpoint) as error:
         return str(error)
+    except Exception as error:  # whatever edited code may raise
+        return f"the code on disk fails with {type(error).__name__}: {error}"
     except SystemExit:  # of a parser that does not know a flag
         return f"{run['experiment']} has other flags now than in {run['command']}"
 

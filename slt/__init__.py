@@ -7,7 +7,7 @@ imported when it is asked for; `slt.phases` and `slt.plots` are modules.
 import importlib
 from typing import Any
 
-from slt.calibration import Calibration, calibrate, default_nbeta
+from slt.calibration import Calibration, calibrate
 from slt.chains import (
     Chains,
     Covariance,
@@ -21,7 +21,7 @@ from slt.chains import (
 )
 from slt.curves import Regression, curve_verdict, regress
 from slt.diagnostics import Finding, findings, verdict
-from slt.estimate import LLC, Estimate, estimate_llc
+from slt.estimate import LLC, Estimate, default_nbeta, estimate_llc
 from slt.samplers.base import Potential, Sampler, localised, mean_loss
 from slt.samplers.hamiltonian import hmc, nuts
 from slt.samplers.langevin import mala, sgld
@@ -32,15 +32,17 @@ from slt.statistics import autocorrelation_time, ess, rhat, step_bias
 _BY_MODULE = {
     "bayes": "Criteria Expected FreeEnergy Pointwise asymptotic_free_energy bayes_loss criteria expected free_energy "
     "functional_variance gibbs_loss ladder merged pointwise thermodynamic_weights wbic",
-    "curvature": "Ritz gaussian_llc gaussian_llc_quadrature hessian hessian_trace hessian_vector_product top_eigenvalues",
+    "curvature": "Ritz gaussian_llc gaussian_llc_quadrature hessian hessian_trace hessian_vector_product "
+    "top_eigenvalues",
     "grid": "Plateau llc_grid plateau",
     "influence": "Dependence bayesian_influence damped_influence example_losses loss_kernel",
     "refined": "blocks per_block",
     "strata": "codimension deep_linear_local generic_ranks rank_array",
     "susceptibility": "Susceptibility susceptibilities",
-    "temperatures": "Comparison by_slope by_variance combination compare disagreements llc_at_temperatures slope_weights",
-    "theory": "deep_linear norm_product normal_crossing normal_crossing_finite power_sum quadratic_network reduced_rank "
-    "reduced_rank_finite reduced_rank_local regular regular_finite tanh_network",
+    "temperatures": "Comparison Disagreement by_slope by_variance combination compare disagreements "
+    "llc_at_temperatures slope_weights",
+    "theory": "deep_linear norm_product normal_crossing normal_crossing_finite power_sum quadratic_network "
+    "reduced_rank reduced_rank_finite reduced_rank_local regular regular_finite tanh_network",
     "phases": "Alignment ChangePoint Circles Essential Form Milestone Process SlopeChange Stage Vertex align "
     "align_shifted change_points circles essential forms gaussian_process inflated milestones slope_changes smooth "
     "stages vertices",

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from math import ceil, isfinite, log
+from math import ceil, isfinite
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +14,7 @@ from scipy.stats import norm
 from slt.chains import Sampling
 from slt.diagnostics import MIN_EFFECTIVE_PER_CHAIN, rows, verdict
 from slt.estimate import LLC
-from slt.probing import PerCheckpoint, Probe, prober, top_curvatures
+from slt.probing import Probe, prober, scale, top_curvatures
 from slt.samplers.base import Data, Loss, Params, Sampler, require
 from slt.samplers.langevin import sgld
 
@@ -50,7 +50,7 @@ class Setting(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """A setting with its gamma, what a short run of it told, the share of checkpoints in trouble, and which trouble."""
+    """What a short run of a setting told, the share of checkpoints in trouble, and which trouble."""
 
     setting: Setting
     probe: Probe
@@ -65,16 +65,6 @@ class Problem(NamedTuple):
     nbeta: float
     curvature: float
     rejects: bool
-
-
-def default_nbeta(n: int) -> float:
-    """n/log n, n the size of the data set (Watanabe 2013: the inverse temperature 1/log n of the WBIC).
-
-    devinterp's function of this name puts the size of the minibatch in the place of n.
-    """
-    if n < 2:
-        raise ValueError(f"got n={n}: n/log n needs two examples or more")
-    return n / log(n)
 
 
 def calibrate(
@@ -104,7 +94,6 @@ def calibrate(
     require("> 0", nbeta=nbeta, relative_stderr=relative_stderr)
     require(">= 0", troubled=troubled, axes=axes)
     checkpoints = jax.tree.map(lambda leaf: jnp.reshape(leaf, (-1, *np.shape(leaf)[axes:])), checkpoints)
-
     probe = prober(loss, data, sampler, batch_size=batch_size, mask=mask, chance=chance)
 
     def run(setting: Setting) -> Probe:
@@ -114,10 +103,12 @@ def calibrate(
     curvature = float(jnp.max(top_curvatures(jax.random.clone(key), loss, checkpoints, data, mask=mask)))
     problem = Problem(run, nbeta, curvature, sampler(1.0).rejects)
     trials = _trials(problem, gammas, troubled)
-    setting, kinds = _judged(run, _with_length(problem, _best(trials), relative_stderr))
-    step_size, *rest = setting
-    chains = dict(zip(Setting._fields[1:], rest, strict=True), nbeta=nbeta, chains=CHAINS, batch_size=batch_size)
-    return Calibration(sampler(step_size), chains, step_size, _reasons(problem, trials, setting, kinds, troubled))
+    best = min(trials, key=lambda trial: trial.share)
+    setting, kinds = _judged(run, _with_length(problem, best, relative_stderr))
+    reasons = _reasons(problem, trials, setting, kinds, best=best)
+    chains = setting._asdict() | dict(nbeta=nbeta, chains=CHAINS, batch_size=batch_size)
+    del chains["step_size"]
+    return Calibration(sampler(setting.step_size), chains, setting.step_size, reasons)
 
 
 def _trials(problem: Problem, gammas: Sequence[float] | None, troubled: float) -> list[Trial]:
@@ -134,17 +125,14 @@ def _trials(problem: Problem, gammas: Sequence[float] | None, troubled: float) -
     return trials
 
 
-def _best(trials: list[Trial]) -> Trial:
-    return min(trials, key=lambda trial: trial.share)
-
-
 def _step_size(problem: Problem, gamma: float) -> tuple[Setting, Probe]:
     """The step size at this gamma, and what chains with it tell; each run corrects the last one's step."""
     step = (1.0 if problem.rejects else _eps_A(BIAS)) / (problem.nbeta * problem.curvature + gamma)
     for _ in range(5):
         probe = problem.run(Setting(step, gamma))
         better = _better_step(problem, probe, step, gamma)
-        if ACCEPTANCE[0] <= np.min(probe.llc.acceptance) <= ACCEPTANCE[1] if problem.rejects else better > 0.8 * step:
+        near = ACCEPTANCE[0] <= np.min(probe.llc.acceptance) <= ACCEPTANCE[1]
+        if near if problem.rejects else better > 0.8 * step:
             break
         step = better if problem.rejects else min(step, better)
     return Setting(step, gamma), probe
@@ -175,17 +163,7 @@ def _steepest(problem: Problem, probe: Probe, gamma: float) -> Any:
 
 def _heat(problem: Problem, probe: Probe, step: float) -> Any:
     """eps nbeta^2 E|g_B - g|^2/(8 lambda-hat), at most: what gradient noise adds to lambda-hat, as a share of it."""
-    return np.max(step * problem.nbeta**2 * np.asarray(probe.gradient_noise) / (8 * _scale(probe.llc.value)))
-
-
-def _scale(value: PerCheckpoint) -> Float[np.ndarray, " checkpoints"]:
-    """What errors are measured against: lambda-hat, but at least a tenth of the largest; that one where it is negative.
-
-    A checkpoint that is no minimum has no lambda-hat of which an error could be a share.
-    """
-    value = np.asarray(value)
-    largest = max(float(np.nanmax(np.append(value, 0.0))), 0.1)
-    return np.where(value > 0, np.maximum(value, 0.1 * largest), largest)
+    return np.max(step * problem.nbeta**2 * np.asarray(probe.gradient_noise) / (8 * scale(probe.llc.value)))
 
 
 def _kinds(llc: LLC) -> Kinds:
@@ -218,9 +196,9 @@ def _with_length(problem: Problem, best: Trial, relative_stderr: float) -> Setti
     and hides in the autocorrelation how slowly the chains move.
     """
     llc, setting = best.probe.llc, best.setting
-    time, scale = llc.trace[0].size / np.asarray(llc.ess), _scale(llc.value)
-    spread = np.reshape(llc.trace, (len(scale), -1)).std(axis=1)
-    wanted = np.maximum((spread / (relative_stderr * scale)) ** 2 / CHAINS, 2 * MIN_EFFECTIVE_PER_CHAIN)
+    time, unit = llc.trace[0].size / np.asarray(llc.ess), scale(llc.value)
+    spread = np.reshape(llc.trace, (len(unit), -1)).std(axis=1)
+    wanted = np.maximum((spread / (relative_stderr * unit)) ** 2 / CHAINS, 2 * MIN_EFFECTIVE_PER_CHAIN)
     relaxation = 1 / (setting.step_size * (problem.nbeta * problem.curvature + setting.gamma))
     warmup = _steps(np.append(5 * time, 5 * relaxation), least=50)
     steps = _steps(wanted * time, least=100)
@@ -251,11 +229,11 @@ def _judged(run: Callable[[Setting], Probe], setting: Setting) -> tuple[Setting,
     return setting, kinds
 
 
-def _reasons(problem: Problem, trials: list[Trial], setting: Setting, kinds: Kinds, troubled: float) -> list[str]:
+def _reasons(problem: Problem, trials: list[Trial], setting: Setting, kinds: Kinds, *, best: Trial) -> list[str]:
     """A sentence on nbeta, gamma, the step size, the length, and on what is found in a run of the setting."""
-    best, gamma = _best(trials), setting.gamma
-    fewest = "the least at which few" if best.share <= troubled else "the one of all tried at which fewest"
-    why = f"{fewest} checkpoints are in trouble" + "".join(f", {trouble}" for trouble in best.trouble)
+    gamma = setting.gamma
+    why = "the least of those tried at which the fewest checkpoints are in trouble"
+    why += "".join(f", {trouble}" for trouble in best.trouble)
     for trial in [trial for trial in trials if trial.setting.gamma < gamma][-1:]:
         why += f"; at {trial.setting.gamma:.3g} {', '.join(trial.trouble)}"
     if problem.rejects:
@@ -264,9 +242,7 @@ def _reasons(problem: Problem, trials: list[Trial], setting: Setting, kinds: Kin
     else:
         A, heat = _steepest(problem, best.probe, gamma), _heat(problem, best.probe, setting.step_size)
         step = f"eps A = {setting.step_size * A:.2g} for the largest curvature A = {A:.3g} of U"
-        step += f", with which lambda-hat is at most {BIAS:.0%} too large" + (
-            f", {heat:.1%} by gradient noise" if heat else ""
-        )
+        step += f", with which lambda-hat is at most {BIAS:.0%} too large ({heat:.1%} by gradient noise)"
     if setting.step_size < best.setting.step_size:
         step += f"; halved from {best.setting.step_size:.3g} where a run of the setting was too hot"
     time = np.nanmax(best.probe.llc.trace[0].size / np.asarray(best.probe.llc.ess))

@@ -1,10 +1,11 @@
 """Chains: a sampler run from one point many times, and statistics of its draws that are accumulated as it goes."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Interval
 from jaxtyping import Array, Float, Key, Scalar
 
 from slt.samplers.base import Params, Potential, Sampler, refuse_other_than_floats, require
@@ -17,11 +18,11 @@ class Sampling(NamedTuple):
     batch_size: examples in the minibatch of a step; None takes all the data.
     """
 
-    chains: int = 4
-    warmup: int = 200
-    draws: int = 200
-    thin: int = 1
-    batch_size: int | None = None
+    chains: Annotated[int, Interval(ge=1, le=10**6)] = 4
+    warmup: Annotated[int, Interval(ge=0, le=10**7)] = 200
+    draws: Annotated[int, Interval(ge=4, le=10**7)] = 200
+    thin: Annotated[int, Interval(ge=1, le=10**6)] = 1
+    batch_size: Annotated[int, Interval(ge=1, le=10**7)] | None = None
 
 
 class Fold(NamedTuple):

@@ -4,6 +4,7 @@ from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Array, Float
 
 from slt.diagnostics import Finding, Kind, rows, verdict
 from slt.estimate import LLC
@@ -12,20 +13,20 @@ DISGUISE = 0.99  # R^2 of lambda-hat on the loss
 
 
 class Regression(NamedTuple):
-    """lambda-hat = slope * L(w*) + intercept over the checkpoints of a curve, by least squares; NaN if either is constant."""
+    """lambda-hat = slope * L(w*) + intercept over a curve, by least squares; NaN if either is constant."""
 
     slope: float
     intercept: float
     r_squared: float
 
 
-def regress(llc: LLC) -> Regression:
-    """lambda-hat on L(w*), over all leading axes of the estimates.
+def regress(loss: Float[Array | np.ndarray, "*axes"], value: Float[Array | np.ndarray, "*axes"]) -> Regression:
+    """lambda-hat on L(w*) over the checkpoints of a curve.
 
     Where E[L] is the same at every checkpoint, lambda-hat = nbeta (E[L] - L(w*)) has slope -nbeta and R^2 = 1: the
     chains forget the checkpoint, and the curve is the loss with its sign turned.
     """
-    loss, value = (np.ravel(np.asarray(leaf, float)) for leaf in (llc.loss_at_centre, llc.value))
+    loss, value = (np.ravel(np.asarray(leaf, float)) for leaf in (loss, value))
     if loss.size < 2 or not np.isfinite(loss + value).all() or np.ptp(loss) == 0 or np.ptp(value) == 0:
         return Regression(np.nan, np.nan, np.nan)
     slope, intercept = np.polyfit(loss, value, 1)
@@ -47,7 +48,7 @@ def curve_verdict(llc: LLC) -> list[Finding]:
 
 
 def _disguise(llc: LLC) -> list[Finding]:
-    slope, intercept, r_squared = regress(llc)
+    slope, intercept, r_squared = regress(llc.loss_at_centre, llc.value)
     if np.size(llc.value) < 5 or not r_squared > DISGUISE:
         return []
     fit = f"lambda-hat = {intercept:.4g} {'-' if slope < 0 else '+'} {abs(slope):.4g} L(w*) with R^2 = {r_squared:.4f}"

@@ -1,7 +1,7 @@
 """Whether an estimate can be believed: what is found wrong with it, and what to change."""
 
-from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -60,8 +60,14 @@ def verdict(llc: LLC) -> list[Finding]:
     return [finding for check in checks for finding in check(llc, trace)]
 
 
-def findings(llc: LLC) -> Shaped[np.ndarray, "..."]:
-    """The kinds of what `verdict` finds in each estimate, joined by commas; of the shape of the leading axes."""
+def findings(llc: LLC | Mapping[str, Any]) -> Shaped[np.ndarray, "..."]:
+    """The kinds of what `verdict` finds in each estimate, joined by commas; of the shape of the leading axes.
+
+    llc: the estimates, or a data set of their fields.
+    """
+    if not isinstance(llc, LLC):
+        fields: Any = [np.asarray(llc[field]) for field in LLC._fields]
+        llc = LLC(*fields)
     kinds = [", ".join(finding.kind for finding in verdict(row)) for row in rows(llc)]
     return np.array(kinds, dtype=str).reshape(np.shape(llc.value))
 
@@ -176,8 +182,8 @@ def _rounded(llc: LLC, trace: Trace) -> Iterator[Finding]:
     if len(values) > 1 and (gap := np.diff(values).min()) > llc.stderr:
         yield Finding(
             "rounded",
-            f"the draws of lambda-hat come in steps of {gap:.2g}, and its standard error is {float(llc.stderr):.2g}, so "
-            "L(w*) alone is off by more; let the loss return each example's loss minus the one at w*, or use float64",
+            f"the draws of lambda-hat come in steps of {gap:.2g}, and its standard error is {float(llc.stderr):.2g}, "
+            "so L(w*) alone is off by more; let the loss return each example's loss less the one at w*, or use float64",
         )
 
 

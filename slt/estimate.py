@@ -1,5 +1,6 @@
 """The local learning coefficient, estimated by sampling near a point."""
 
+from math import log
 from typing import Any, NamedTuple
 
 import jax
@@ -60,6 +61,16 @@ class LLC(NamedTuple):
     step_bias: Scalar
     free: Scalar
     trace: Float[Array, "chains draws"]
+
+
+def default_nbeta(n: int) -> float:
+    """n/log n, n the size of the data set (Watanabe 2013: the inverse temperature 1/log n of the WBIC).
+
+    devinterp's function of this name puts the size of the minibatch in the place of n.
+    """
+    if n < 2:
+        raise ValueError(f"got n={n}: n/log n needs two examples or more")
+    return n / log(n)
 
 
 def estimate_llc(

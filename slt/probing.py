@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, ArrayLike, Float, Key, PyTree, Scalar
 
@@ -19,7 +20,7 @@ PerCheckpoint = Float[ArrayLike, " checkpoints"]
 
 
 class Probe(NamedTuple):
-    """What chains tell of each checkpoint; the largest curvature of L, and E|g_B - g|^2, of the places they ended at."""
+    """What chains tell of each checkpoint; the largest curvature of L, and E|g_B - g|^2, of where they ended."""
 
     llc: LLC
     curvature: PerCheckpoint
@@ -95,3 +96,13 @@ def gradient_noise(key: Key[Array, ""], loss: Loss, params: Params, data: Data, 
 
     each = jax.vmap(gradient)(jnp.arange(16))
     return sum((jnp.sum(jnp.var(leaf, axis=0, ddof=1)) for leaf in jax.tree.leaves(each)), start=jnp.zeros(()))
+
+
+def scale(value: PerCheckpoint) -> Float[np.ndarray, " checkpoints"]:
+    """What errors are measured against: lambda-hat, but at least a tenth of the largest; that one where it is negative.
+
+    A checkpoint that is no minimum has no lambda-hat of which an error could be a share.
+    """
+    value = np.asarray(value)
+    largest = max(float(np.nanmax(np.append(value, 0.0))), 0.1)
+    return np.where(value > 0, np.maximum(value, 0.1 * largest), largest)

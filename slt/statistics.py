@@ -47,6 +47,6 @@ def step_bias(acceptance: Scalar, value: Scalar, free: Float[Array, ""] | float 
 
 
 def welford(mean: Array, square: Array, count: Scalar | int, x: Array) -> tuple[Array, Array]:
-    """Mean, and sum of squares about it, once x is the `count`-th value: Welford 1962. Both begin at 0, `count` at 1."""
+    """Mean, and sum of squares about it, once x is the `count`-th value: Welford 1962. They begin at 0."""
     moved = mean + (x - mean) / count
     return moved, square + (x - mean) * (x - moved)

@@ -1,5 +1,6 @@
 """How sweeps run: a function of one point over a grid, on all devices and hosts, kept in a run directory."""
 
+from sweeps import hosts, plan, plots
 from sweeps.grid import Points, Runs, cross, product
 from sweeps.preemption import Preempted
 from sweeps.record import DifferentRun, Run, run
@@ -17,7 +18,10 @@ __all__ = [
     "compute",
     "cross",
     "examples",
+    "hosts",
     "map",
+    "plan",
+    "plots",
     "product",
     "run",
     "scan",

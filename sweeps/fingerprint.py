@@ -32,23 +32,27 @@ def describe(lowered: Any, *, inputs: Mapping[str, Any], layout: Mapping[str, An
     }
 
 
-def digest(description: Mapping[str, Any]) -> str:
+def digest(description: Any) -> str:
     """The fingerprint: the SHA-256 of a description."""
     return _sha(json.dumps(description, sort_keys=True).encode())
 
 
 def differences(found: Any, wanted: Mapping[str, Any]) -> list[str]:
     """What differs between two descriptions, a phrase each: the inputs first, what follows from them not."""
-    if not isinstance(found, dict) or not isinstance(found.get("inputs"), dict):
+    try:
+        return _differences(found, wanted)
+    except (AttributeError, KeyError, TypeError):
         return ["its description is damaged"]
+
+
+def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     lines = [
         f"{key} is {found.get(key)} there and {wanted[key]} here"
         for key in ("jax", "platform")
         if found.get(key) != wanted[key]
     ]
     for name, arrays in wanted["inputs"].items():
-        changed = _changed(found["inputs"].get(name, {}), arrays, name)
-        if changed:
+        if changed := _changed(found["inputs"].get(name, {}), arrays, name):
             return lines + changed
     there, here = found.get("layout", {}), wanted["layout"]
     lines += [f"{key} is {there.get(key)} there and {here[key]} here" for key in here if there.get(key) != here[key]]
@@ -56,23 +60,28 @@ def differences(found: Any, wanted: Mapping[str, Any]) -> list[str]:
         lines.append("the code of the program has changed, or the shapes in it")
     elif found.get("program") != wanted["program"]:
         lines.append("a constant of the program has changed (a number in the code, or data that it closes over)")
-    return lines or ["its fingerprint is damaged"]
+    return lines or ["its description is damaged"]
 
 
 def _changed(there: Mapping[str, Any], here: Mapping[str, Any], name: str) -> list[str]:
     """The leaves of one input that differ: where their values differ these alone, else where their shapes do."""
     pairs = {leaf: (there.get(leaf), here.get(leaf)) for leaf in sorted(there.keys() | here.keys())}
     differ = {leaf: pair for leaf, pair in pairs.items() if pair[0] != pair[1]}
-    shown = {leaf: [_shown(one) for one in pair] for leaf, pair in differ.items()}
+    shown = {leaf: _shown(*pair) for leaf, pair in differ.items()}
     telling = {leaf: pair for leaf, pair in shown.items() if pair[0] != pair[1]} or shown
     by_value = {leaf: pair for leaf, pair in telling.items() if pair[0][:1] == "[" and pair[0] != pair[1]} or telling
     return [f"{f'{name} {leaf}'.strip()} is {one} there and {other} here" for leaf, (one, other) in by_value.items()]
 
 
-def _shown(leaf: Mapping[str, Any] | None) -> str:
-    if leaf is None:
-        return "missing"
-    return str(leaf["values"]) if "values" in leaf else f"{leaf['type']}{leaf['shape']} ({leaf['sha'][:8]})"
+def _shown(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> list[str]:
+    """Two leaves as they differ: their values with their types, or shapes, or the sums of their values."""
+    kinds = [f"{leaf['type']}{leaf['shape']}" if leaf else "missing" for leaf in (one, other)]
+    if one is None or other is None:
+        return kinds
+    if "values" not in one or "values" not in other:
+        return [f"{kind} ({leaf['sha'][:8]})" for kind, leaf in zip(kinds, (one, other), strict=True)]
+    same = one["type"] == other["type"]
+    return [f"{leaf['values']}{'' if same else ' (' + leaf['type'] + ')'}" for leaf in (one, other)]
 
 
 def _arrays(tree: Any) -> dict[str, Any]:

@@ -94,7 +94,9 @@ def checkpoints(runs: Runs) -> Points:
         raise ValueError(
             "these runs are not of a grid with names: write sweeps.product(name=[...]) for the grid of scan"
         )
-    at = jax.tree.map(lambda leaf: np.repeat(leaf, time, axis=0), runs.grid.at)
+    at = _in_order(jax.tree.map(lambda leaf: np.repeat(leaf, time, axis=0), runs.grid.at), runs.grid.at)
+    if "step" in at:
+        raise ValueError("got a grid with the axis step, which is that of the times: write another name in the grid")
     at["step"] = np.tile(runs.times, size)
     return Points(at, jax.tree.map(_merge_time, runs.outputs), runs.grid.axes | {"step": runs.times})
 
@@ -107,7 +109,7 @@ def grid_points(grid: Any) -> Points:
         return checkpoints(grid)
     size = length(grid)
     named = lambda path, leaf: _exact(leaf, jax.tree_util.keystr(path, simple=True, separator=".") or "a grid")
-    grid = jax.tree.map_with_path(named, grid)
+    grid = _in_order(jax.tree.map_with_path(named, grid), grid)
     return Points(grid, None, _axes(grid, size))
 
 
@@ -117,31 +119,45 @@ def label(results: Any, points: Points, dims: Mapping[str, Sequence[str]]) -> An
 
     shape, variables = tuple(len(axis) for axis in points.axes.values()), {}
     for path, leaf in jax.tree.leaves_with_path(results):
-        name = jax.tree_util.keystr(path, simple=True, separator=".") or "result"
-        if name in points.axes:
-            continue  # the step that a trajectory carries is the axis itself
-        inner = dims.get(name, [f"{name}_{i}" for i in range(leaf.ndim - 1)])
-        if len(inner) != leaf.ndim - 1:
-            raise ValueError(f"got dims {list(inner)} for {name}, which has {leaf.ndim - 1} axes at each point")
-        variables[name] = ((*points.axes, *inner), leaf.reshape(*shape, *leaf.shape[1:]))
-    coordinates = {name: (name, values) for name, values in points.axes.items()}
-    if "point" in points.axes and isinstance(points.at, dict):
-        own = len(points.axes["point"])
-        repeat = len(jax.tree.leaves(points.at)[0]) // own
-        coordinates |= {
-            name: ("point", np.asarray(values)[::repeat])
-            for name, values in points.at.items()
-            if name not in points.axes and _is_numbers(values)
-        }
-    return xr.Dataset(variables, coordinates)
+        name = jax.tree_util.keystr(path, simple=True, separator=".").replace("/", ".") or "result"
+        leaf = leaf.reshape(*shape, *leaf.shape[1:])
+        if name in points.axes and _is_axis(leaf, name, points.axes):
+            continue  # the step that a trajectory carries
+        if name in points.axes or name in variables:
+            raise ValueError(
+                f"got the name {name} twice (/ is written as .), among results and axes: rename one of them"
+            )
+        inner = list(dims.get(name, [f"{name}_{i}" for i in range(leaf.ndim - len(shape))]))
+        if len(inner) != leaf.ndim - len(shape):
+            raise ValueError(f"got dims {inner} for {name}, which has {leaf.ndim - len(shape)} axes at each point")
+        variables[name] = ((*points.axes, *inner), leaf)
+    return xr.Dataset(variables, {name: (name, values) for name, values in points.axes.items()} | _beside(points))
+
+
+def _is_axis(leaf: np.ndarray, name: str, axes: dict[str, np.ndarray]) -> bool:
+    """Whether a result is nothing but the values of an axis."""
+    where = list(axes).index(name)
+    last = np.moveaxis(leaf, where, -1) if leaf.ndim == len(axes) else leaf
+    return leaf.ndim == len(axes) and np.array_equal(last, np.broadcast_to(axes[name], last.shape))
+
+
+def _beside(points: Points) -> dict[str, Any]:
+    """The numbers of a grid that is no product, as coordinates along its axis `point`."""
+    if "point" not in points.axes or not isinstance(points.at, dict):
+        return {}
+    shape = [len(axis) for axis in points.axes.values()]
+    own = tuple(slice(None) if name == "point" else 0 for name in points.axes)
+    beside = {name: leaf for name, leaf in points.at.items() if name not in points.axes and _is_numbers(leaf)}
+    return {name: ("point", np.asarray(leaf).reshape(shape)[own]) for name, leaf in beside.items()}
 
 
 def length(tree: Any) -> int:
     """The number of points: the leading axis that all leaves share."""
-    sizes = sorted({np.shape(leaf)[0] if np.ndim(leaf) else -1 for leaf in jax.tree.leaves(tree)})
-    if len(sizes) != 1 or sizes[0] < 1:
+    leaves = jax.tree.leaves(tree)
+    sizes = sorted({np.shape(leaf)[0] for leaf in leaves if np.ndim(leaf)})
+    if len(sizes) != 1 or sizes[0] < 1 or not all(map(np.ndim, leaves)):
         raise ValueError(
-            f"the leaves of a grid have leading axes of {sizes}: all need the same number of points, at least one; "
+            f"the leaves of a grid have leading axes of {sizes or 'nothing'}: all need the same number of points, at least one; "
             "write sweeps.product(name=[...]), or arrays with one leading axis"
         )
     return sizes[0]
@@ -152,6 +168,10 @@ def _exact(leaf: Any, name: str) -> Any:
     if isinstance(leaf, jax.Array):
         return leaf
     leaf = np.asarray(leaf)
+    if leaf.dtype.kind in "OSUMm":
+        raise ValueError(
+            f"got {name} of type {leaf.dtype}: a grid holds numbers; go over anything else by a Python loop"
+        )
     if leaf.dtype.kind in "iu":
         kept = jax.dtypes.canonicalize_dtype(leaf.dtype)
         limits = np.iinfo(kept)
@@ -160,6 +180,11 @@ def _exact(leaf: Any, name: str) -> Any:
                 f"got {name} up to {leaf.max()}: it is a {kept} on a device, write values from {limits.min} to {limits.max}"
             )
     return leaf
+
+
+def _in_order(mapped: Any, tree: Any) -> Any:
+    """The mapped tree with the names of `tree` in their order, which JAX sorts."""
+    return {name: mapped[name] for name in tree} if isinstance(tree, dict) else mapped
 
 
 def _axes(grid: Any, size: int) -> dict[str, np.ndarray]:
@@ -186,5 +211,5 @@ def _merge_time(leaf: np.ndarray) -> np.ndarray:
 
 def _some(grid: Points, index: Any) -> Points:
     take = lambda tree: jax.tree.map(lambda leaf: leaf[index], tree)
-    at, checkpoint = take(grid.at), take(grid.checkpoint)
+    at, checkpoint = _in_order(take(grid.at), grid.at), take(grid.checkpoint)
     return Points(at, checkpoint, _axes(at, length(at)))

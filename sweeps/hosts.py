@@ -2,9 +2,9 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax.experimental import multihost_utils
@@ -21,6 +21,8 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
             "--coordinator, --processes and --process go together: write for example --distributed "
             "--coordinator 10.0.0.1:1234 --processes 4 --process 0, or only --distributed where the cluster is detected"
         )
+    if processes is not None and process is not None and not 0 <= process < processes:
+        raise ValueError(f"got --process {process} of --processes {processes}: write one from 0 to {processes - 1}")
     try:
         jax.distributed.initialize(coordinator, processes, process)
     except ValueError as error:
@@ -42,8 +44,8 @@ def wait(what: str) -> None:
         multihost_utils.sync_global_devices(what)
 
 
-def submit(argv: Sequence[str], directory: Path, settings: str) -> str:
-    """Send `python -m experiments ARGV --distributed` to SLURM; returns the job's number. Needs `submitit`.
+def submit(command: Callable[[list[str]], int], argv: Sequence[str], directory: Path, settings: str) -> str:
+    """Send `command(argv)` to SLURM, which gets `--distributed` too if the job has several tasks; the job's number.
 
     `settings` are submitit's, "nodes=4,tasks_per_node=1,gpus_per_node=8,slurm_partition=gpu,timeout_min=600". A job that
     is preempted or out of time saves (SIGTERM), is queued again by submitit, and goes on. "cluster=local" runs it here.
@@ -56,31 +58,28 @@ def submit(argv: Sequence[str], directory: Path, settings: str) -> str:
     except ImportError:
         raise ValueError("--slurm needs submitit: pip install -c constraints.txt -e '.[slurm]'") from None
 
-    executor = submitit.AutoExecutor(directory / "slurm", cluster=parameters.pop("cluster", None))
     try:
+        executor = submitit.AutoExecutor(directory / "slurm", cluster=parameters.pop("cluster", None))
         executor.update_parameters(**{key: int(v) if v.isdigit() else v for key, v in parameters.items()})
-    except NameError as error:
+    except (NameError, ValueError, RuntimeError) as error:
         raise ValueError(f"got --slurm {settings!r}: {error}") from error
-    return executor.submit(Job(list(argv))).job_id
+    return executor.submit(Job(command, list(argv))).job_id
 
 
-class Job:
+class Job(NamedTuple):
     """One run of the command line inside a SLURM job; what submitit pickles, and queues again."""
 
-    def __init__(self, argv: list[str]) -> None:
-        self.argv = argv
+    command: Callable[[list[str]], int]
+    argv: list[str]
 
     def __call__(self) -> int:
-        from experiments.cli import main
-
         distributed = ["--distributed"] if int(os.environ.get("SLURM_NTASKS", "1")) > 1 else []
-        code = main([*self.argv, *distributed])
-        if code:
+        if code := self.command([*self.argv, *distributed]):
             sys.exit(code)
-        return code
+        return 0
 
     def checkpoint(self, *_: Any) -> Any:
         """What to queue in place of a job that was stopped: the same, which goes on from what is on disk."""
         from submitit.helpers import DelayedSubmission  # pyright: ignore[reportMissingImports]
 
-        return DelayedSubmission(Job(self.argv))
+        return DelayedSubmission(self)

@@ -1,106 +1,167 @@
-"""What an experiment will cost before it is run: `python -m experiments plan NAME --preset paper --devices N`.
+"""What a computation will cost before it is run: every sweep is taken apart and its parts are timed, none is run.
 
-The experiment runs with every sweep replaced by a probe: the sweep's own program is compiled, its operations and bytes
-are read off (`experiments.costs`), and one block of points a device is timed, for a training sweep over its first
-steps. What the probe gave stands in for all points, so that the stages that follow can be planned too.
+    with sweeps.run(None, execute=planner), planner.until_stopped():
+        compute()
+    print(plan.table(planner.stages, ...))
+
+The results that the code after a sweep sees are made up by their shapes, so that the stages that follow can be planned.
 """
 
-import time
-from collections.abc import Callable
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import ceil
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from experiments.costs import Cost, Peak, cost
-from experiments.devices import Program, length, rows
-from rich.table import Table
 
-LONG_ENOUGH = 1.0  # seconds that a probe of a training sweep should take
+from sweeps import costs, devices, sweep
+from sweeps.grid import length
+
+LATENCY = 4e-6  # seconds from one kernel's launch to the next on an accelerator
 
 
 class Stage(NamedTuple):
-    """One sweep. `cost` is that of all its points, `memory` the bytes of a block, `wave` the seconds of a block."""
+    """One sweep. cost: of one block of `block` points, with `cost.seconds` on one device of this machine."""
 
     name: str
     points: int
     block: int
-    cost: Cost
-    memory: int
-    wave: float
+    cost: costs.Cost
 
-    def hours(self, devices: int) -> float:
+    def hours(self, count: int) -> float:
         """On so many devices like these: each takes a block at a time."""
-        return self.wave * ceil(self.points / (self.block * devices)) / 3600
+        return self.cost.seconds * ceil(self.points / (self.block * count)) / 3600
+
+    def share(self, peak: float) -> float:
+        """The share of a device's peak (operations a second) that a block reaches here."""
+        return self.cost.flops / self.cost.seconds / peak
+
+    def hours_on(self, count: int, faster: float, latency: float) -> float:
+        """On so many accelerators: `faster` by the operations, but no faster than one launch follows another."""
+        operations = self.cost.seconds * self.points / (self.block * count) / faster
+        return max(operations, self.cost.kernels * latency) / 3600
 
 
-def probe_run(name: str, f: Callable, program: Program, block: int, points: Any) -> tuple[Stage, Any]:
-    """Plan a sweep of `f`; also the results of its first points, repeated for all."""
-    size, first = length(points), rows(points, np.arange(block * jax.local_device_count()) % length(points))
-    program.apply(first)  # compiles
-    found, seconds = _timed(program, first)
-    each, memory = _block(f, block, points)
-    stage = Stage(name, size, block, each * (size / block), memory, seconds)
-    return stage, jax.tree.map(lambda leaf: leaf[np.arange(size) % len(leaf)], found)
+class Planner:
+    """What `sweeps.run(None, execute=Planner())` does with each sweep: `stages` are its findings.
+
+    stopped: why the code could not go on with made-up results, "" if it came to its end.
+    """
+
+    def __init__(self) -> None:
+        self.stages: list[Stage] = []
+        self.stopped = ""
+        self._refused: Exception | None = None
+
+    def __call__(self, job: sweep.Job) -> Any:
+        try:
+            return self._plan(job)
+        except Exception as error:
+            self._refused = error
+            raise
+
+    def _plan(self, job: sweep.Job) -> Any:
+        layout = sweep.layout_of(job)
+        program, size = sweep.prepare(job, layout["block"]), length(job.points)
+        shapes = program.like(size)[0]
+        sweep.affordable(job.name, shapes, sweep.saves(job))
+        self.stages.append(Stage(job.name, size, layout["block"], block_cost(job, layout["block"])))
+        return jax.tree.map(lambda leaf: _result(leaf, job), shapes if job.times is None else shapes[1])
+
+    @contextmanager
+    def until_stopped(self) -> Iterator[None]:
+        """Around the computation: an error after the first stage is taken for one of the made-up results."""
+        try:
+            yield
+        except Exception as error:
+            if not self.stages or error is self._refused:
+                raise
+            self.stopped = f"{type(error).__name__}: {error}".splitlines()[0]
 
 
-def probe_train(
-    name: str, f: Callable, program: Program, block: int, points: Any, step: Any, checkpoints: np.ndarray, chunk: int
-) -> tuple[Stage, Any]:
-    """Plan a training sweep, from as many of its first steps as take a second; also its trajectory, made up of these."""
-    size, first = length(points), rows(points, np.arange(block * jax.local_device_count()) % length(points))
-    steps, seconds, every = int(checkpoints[-1]) - int(step), 0.0, 1
-    program.apply(first, step, _stops(step, every, chunk))  # compiles
-    while seconds < LONG_ENOUGH and every * chunk < steps:
-        every *= 2
-        (_, found), seconds = _timed(program, first, step, _stops(step, every, chunk))
-    (_, found), seconds = _timed(program, first, step, _stops(step, every, chunk))
-    chunks = len(checkpoints) / chunk
-    each, memory = _block(f, block, points, step, _stops(step, 1, chunk), trips=steps / len(checkpoints))
-    stage = Stage(name, size, block, each * (chunks * size / block), memory, seconds * steps / (every * chunk))
-    index = np.ix_(np.arange(size) % length(first), np.arange(len(checkpoints)) % chunk)
-    return stage, jax.tree.map(lambda leaf: leaf[index], tuple(found[1:]))
+def block_cost(job: sweep.Job, block: int) -> costs.Cost:
+    """The cost of one block of points, over all times."""
+    if job.across == "examples":
+        points: Any = jax.eval_shape(lambda tree: devices.rows(tree, 0), job.points)
+        f: Any = job.f
+    else:
+        points = jax.eval_shape(lambda tree: devices.rows(tree, np.zeros(block, int)), job.points)
+        f = jax.vmap(job.f, in_axes=(0, None), out_axes=(0, None))
+    if job.times is None:
+        return costs.cost(f, points, job.shared)
+    counters = [int(leaf) for leaf in job.shared[0] if int(leaf) <= job.times[0]]
+    steps = int(job.times[-1]) - max(counters, default=0)
+    one = costs.cost(f, points, job.shared, trips=steps / len(job.times))
+    return costs.Cost(memory=one.memory).plus(one, len(job.times) / job.chunk)
 
 
-def _stops(step: Any, every: int, chunk: int) -> np.ndarray:
-    return (int(step) + every * np.arange(1, chunk + 1)).astype(np.int32)
+def _result(shape: Any, job: sweep.Job) -> np.ndarray:
+    """A made-up result at all points; integers with an axis of times alone are taken to be these."""
+    if job.times is None:
+        return np.asarray(costs.made_up(shape))
+    full = jax.ShapeDtypeStruct((shape.shape[0], len(job.times), *shape.shape[2:]), shape.dtype)
+    if full.ndim == 2 and np.issubdtype(shape.dtype, np.integer):
+        return np.broadcast_to(job.times.astype(shape.dtype), full.shape)
+    return np.asarray(costs.made_up(full))
 
 
-def _timed(program: Program, *args: Any) -> tuple[Any, float]:
-    start = time.perf_counter()
-    return program.apply(*args), time.perf_counter() - start
+def check(*, devices: int, tflops: float | None = None, latency: float = LATENCY) -> None:
+    """Raises ValueError for a machine that cannot be."""
+    if devices < 1:
+        raise ValueError(f"got --devices {devices}: write --devices 1 or more")
+    if tflops is not None and not 0 < tflops < math.inf:
+        raise ValueError(f"got --tflops {tflops}: write a device's peak in TFLOP/s, above 0, such as --tflops 60")
+    if not 0 <= latency < 1:
+        raise ValueError(f"got --latency {latency}: write the seconds of one launch, from 0 to 1, such as 4e-6")
 
 
-def _block(f: Callable, block: int, points: Any, *shared: Any, trips: float | int = 1) -> tuple[Cost, int]:
-    """The cost of one block, and the bytes of memory it takes."""
-    mapped = jax.vmap(f, in_axes=(0, *[None] * len(shared)))
-    one = jax.eval_shape(lambda points: rows(points, np.zeros(block, int)), points)
-    analysis: Any = jax.jit(mapped).lower(one, *shared).compile().memory_analysis()
-    memory = analysis.temp_size_in_bytes + analysis.argument_size_in_bytes + analysis.output_size_in_bytes
-    return cost(mapped, one, *shared, trips=trips), memory
+def table(
+    name: str,
+    planner: Planner,
+    peak: costs.Peak,
+    *,
+    devices: int,
+    tflops: float | None = None,
+    latency: float = LATENCY,
+) -> Any:
+    """The plan as a rich.Table: each stage and the sum, here and on `devices` devices.
 
+    tflops: their peak, for accelerators, which reach the same share of it but wait `latency` seconds for every launch.
+    """
+    from rich.table import Table
 
-def table(name: str, stages: list[Stage], devices: int, peak: Peak, tflops: float | None) -> Table:
-    """The plan: each stage and the sum; with `tflops`, a device's peak, for devices unlike these."""
-    here, kind = jax.device_count(), jax.devices()[0].device_kind
-    faster = 1.0 if tflops is None else tflops * 1e12 / peak.flops
+    check(devices=devices, tflops=tflops, latency=latency)
+    here, kind, stages = jax.device_count(), jax.devices()[0].device_kind, planner.stages
+    faster = None if tflops is None else tflops * 1e12 / peak.flops
+    caption = "Hours of the sweeps alone. A loop whose length depends on the data counts once."
+    if tflops is not None:
+        caption += (
+            f" Other devices reach the same share of their peak, hold all their points at once, and wait {latency:g} s "
+            "for each kernel: launches are those that follow one another."
+        )
+    if planner.stopped:
+        caption += f"\nNot planned: what comes after {stages[-1].name}, which needs its results ({planner.stopped})."
     target = f"{devices} like these" if tflops is None else f"{devices} of {tflops:g} TFLOP/s"
-    title = f"{name}: planned on {here} x {kind}, {peak.flops / 1e9:.0f} GFLOP/s and {peak.bytes / 1e9:.1f} GB/s each"
-    plan = Table(
-        title=title,
-        caption="hours are of the sweeps alone; other devices are taken to reach the same share of their peak",
-    )
-    for column in ("stage", "points", "block", "operations", "bytes", "memory/device", "share of peak"):
-        plan.add_column(column, justify="left" if column == "stage" else "right")
-    for column in (f"hours, {here} here", f"hours, {target}"):
-        plan.add_column(column, justify="right")
+    peaks = f"{peak.flops / 1e9:.0f} GFLOP/s, {peak.bytes / 1e9:.1f} GB/s each"
+    title = f"{name}: here {here} x {kind}, {peaks}; there {target}"
+    plan = Table(title=title, caption=caption, caption_justify="left")
+    columns = ("stage", "points", "block", "flop", "launches", "memory", "of peak", "hours here", "hours there")
+    for column in columns:
+        plan.add_column(column, justify="left" if column == "stage" else "right", overflow="fold")
+    on = lambda stage: stage.hours(devices) if faster is None else stage.hours_on(devices, faster, latency)
     for stage in stages:
-        share = stage.cost.flops / stage.points * stage.block / stage.wave / peak.flops
-        plan.add_row(
-            stage.name, str(stage.points), str(stage.block), f"{stage.cost.flops:.2e}", f"{stage.cost.bytes:.2e}",
-            f"{stage.memory / 1e6:.1f} MB", f"{share:.1%}", f"{stage.hours(here):.3g}", f"{stage.hours(devices) / faster:.3g}",
-        )  # fmt: skip
-    total = [sum(stage.hours(n) for stage in stages) for n in (here, devices)]
-    plan.add_row("all", "", "", f"{sum(s.cost.flops for s in stages):.2e}", f"{sum(s.cost.bytes for s in stages):.2e}",
-                 f"{max(s.memory for s in stages) / 1e6:.1f} MB", "", f"{total[0]:.3g}", f"{total[1] / faster:.3g}")  # fmt: skip
+        numbers = (stage.points, stage.block, f"{_flops(stage):.1e}", f"{stage.cost.kernels:.1e}")
+        memory, share = f"{stage.cost.memory / 1e6:.1f} MB", f"{stage.share(peak.flops):.1%}"
+        plan.add_row(stage.name, *map(str, numbers), memory, share, f"{stage.hours(here):.2g}", f"{on(stage):.2g}")
+    flops, launches = sum(map(_flops, stages)), sum(stage.cost.kernels for stage in stages)
+    most = max((stage.cost.memory for stage in stages), default=0)
+    hours = [sum(map(each, stages)) for each in (lambda stage: stage.hours(here), on)]
+    sums = (f"{flops:.1e}", f"{launches:.1e}", f"{most / 1e6:.1f} MB", "", *[f"{each:.2g}" for each in hours])
+    plan.add_row("all", "", "", *sums)
     return plan
+
+
+def _flops(stage: Stage) -> float:
+    return stage.cost.flops * stage.points / stage.block

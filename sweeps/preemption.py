@@ -42,11 +42,17 @@ def preemptible() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+        _asked.clear()
 
 
 @contextmanager
 def saved() -> Iterator[None]:
-    """What must end on disk before a request to stop is heard: a batch that is computed and written."""
+    """What must end on disk before a request to stop is heard: a batch that is computed and written.
+
+    Asked before: a request whose exception was swallowed (in a destructor, by a library) is heard here.
+    """
+    if _asked.is_set():
+        raise Preempted
     _saving.set()
     try:
         yield

@@ -66,10 +66,10 @@ def run(
 ) -> Iterator[Run]:
     """Keep everything that `map` and `scan` compute inside the block in `directory`, and read it where it is there.
 
-    What is there is read only if it is of the very same computation: else ValueError names what differs, and `fresh`
-    puts it aside and computes anew. `memory` bounds the bytes a device is given at a time. Bars are drawn on `console`
-    (by default on the terminal, if there is one). One process at a time: a second one is refused. With `readonly`
-    nothing is computed or written: ValueError names the first result that is not there.
+    What is there is read only if it is of the very same computation: else DifferentRun names what differs, and `fresh`
+    puts it aside (as `.NAME.old-1`) and computes anew. `memory` bounds the bytes a device is given at a time. Bars are
+    drawn on `console` (by default on the terminal, if there is one). One process at a time: a second one is refused.
+    With `readonly` nothing is computed or written: ValueError names the first result that is not there.
     """
     with ExitStack() as stack:
         if directory is not None and jax.process_index() == 0 and not readonly:
@@ -114,24 +114,16 @@ def _progress(console: Any) -> Any:
     if console is None and not sys.stderr.isatty():
         return None
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    columns = (
+    return Progress(
         TextColumn("{task.description:<24.24}"),
-        BarColumn(bar_width=16),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(compact=True),
+        console=console or Console(stderr=True),
     )
-    return Progress(*columns, console=console or Console(stderr=True))
 
 
 def bar(description: str, total: int) -> Callable[[int], None]:
@@ -149,18 +141,17 @@ class Series(NamedTuple):
     directory: Path | None
     description: dict[str, Any]
 
-    def kept(self, batch: int, part: int, like: Tree, rows: tuple[int, int], compute: Callable[[], Tree]) -> Tree:
-        """Part `part` of batch `batch`, the points `rows[0]` to `rows[1]`: read if it is there, else computed and saved.
+    def kept(self, step: tuple[int, int], rows: tuple[int, int], like: Tree, compute: Callable[[], Tree]) -> Tree:
+        """Step (batch, part) of the points from `rows[0]` to `rows[1]`: read if it is there, else computed and saved.
 
         A damaged file is named in a warning and made anew.
         """
         if self.directory is None:
             return compute()
-        path = self.directory / f"{batch:06d}-{part:06d}.npz"
-        about = {"rows": list(rows), "fingerprint": fingerprint.digest(self.description), "of": self.description}
+        path = self.directory / f"{step[0]:06d}-{step[1]:06d}.npz"
         if path.exists():
             try:
-                return self._read(path, like, about)
+                return self._read(path, rows, like)
             except store.DamagedCheckpoint as error:
                 if current().readonly:
                     raise
@@ -169,21 +160,24 @@ class Series(NamedTuple):
             raise ValueError(f"{path} is not there: repeat the command of its run")
         with saved():
             tree = jax.device_get(compute())
-            store.save(path, tree, about)
+            store.save(path, tree, {"rows": rows, "of": self.description})
         return tree
 
-    def _read(self, path: Path, like: Tree, wanted: dict[str, Any]) -> Tree:
-        """A step on disk. Raises DifferentRun, naming the difference, if it is of another computation."""
-        found = store.about(path)
-        if found.get("fingerprint") != wanted["fingerprint"]:
-            lines = fingerprint.differences(found.get("of"), self.description)
+    def _read(self, path: Path, rows: tuple[int, int], like: Tree) -> Tree:
+        found = store.read(path)
+        self.recognise(found.about.get("of"))
+        if found.about.get("rows") != list(rows):
+            raise store.DamagedCheckpoint(f"{path} holds the points {found.about.get('rows')}, not {list(rows)}")
+        return store.restore(found, like)
+
+    def recognise(self, found: Any) -> None:
+        """Raises DifferentRun, naming the difference, if what is on disk is of another computation."""
+        if fingerprint.digest(found) != fingerprint.digest(self.description):
+            lines = fingerprint.differences(found, self.description)
             raise DifferentRun(
-                f"{path.parent} holds results of another computation: {'; '.join(lines)}. Write another directory, "
+                f"{self.directory} holds results of another computation: {'; '.join(lines)}. Write another directory, "
                 "or --fresh (sweeps.run(..., fresh=True)) to put them aside and compute anew"
             )
-        if found.get("rows") != wanted["rows"]:
-            raise store.DamagedCheckpoint(f"{path} holds the points {found.get('rows')}, not {wanted['rows']}")
-        return store.load(path, like)
 
 
 def claim(name: str) -> str:
@@ -204,26 +198,31 @@ def claim(name: str) -> str:
 
 
 def place(name: str) -> Path | None:
-    """The folder of a series (None where nothing is kept); with `fresh` what is in it is put aside first."""
+    """The folder of a series (None where nothing is kept), without what a killed process left half-written.
+
+    With `fresh` what is in it is put aside first.
+    """
     here = current()
-    if here.directory is None:
-        return None
+    if here.directory is None or here.readonly or jax.process_index() > 0:
+        return here.directory and here.directory / name
     path = here.directory / name
-    if here.fresh and path.exists() and jax.process_index() == 0:
+    if here.fresh and path.exists():
         number = 1
         while (aside := here.directory / f".{name}.old-{number}").exists():
             number += 1
         os.rename(path, aside)
+    for partial in path.glob(".*.partial"):
+        partial.unlink()
     return path
 
 
-def begun(directory: Path | None) -> dict[str, Any] | None:
-    """How the series in `directory` was cut when it was begun: the layout that its first readable step carries."""
+def begun(directory: Path | None) -> Any:
+    """The description that the first readable step of a series carries; None where there is none."""
     if directory is None or not directory.is_dir():
         return None
-    for path in sorted(entry.name for entry in os.scandir(directory) if STEP.fullmatch(entry.name)):
+    for name in sorted(entry.name for entry in os.scandir(directory) if STEP.fullmatch(entry.name)):
         try:
-            return dict(store.about(directory / path)["of"]["layout"])
-        except (store.DamagedCheckpoint, KeyError, TypeError, ValueError):
+            return store.read(directory / name).about["of"]
+        except (store.DamagedCheckpoint, KeyError):
             continue
     return None

@@ -1,4 +1,4 @@
-"""The state that a scan carries, as arrays that can be kept: keys as their words, counters apart, and who has gone astray."""
+"""The state that a scan carries: what its points share, and which of them have gone non-finite."""
 
 import bisect
 import warnings
@@ -11,17 +11,7 @@ import numpy as np
 
 from sweeps.devices import rows
 from sweeps.grid import Points
-
-
-def pack(tree: Any) -> Any:
-    """The tree with the words of its random keys in their place."""
-    return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, tree)
-
-
-def unpack(tree: Any, like: Any) -> Any:
-    """The inverse of `pack`, for a tree with the structure and types of `like`."""
-    restore = lambda leaf, like: jax.random.wrap_key_data(leaf, impl=_implementation(like)) if _is_key(like) else leaf
-    return jax.tree.map(restore, tree, like)
+from sweeps.store import pack, unpack
 
 
 def counters_of(state: Any) -> tuple[int, ...]:
@@ -81,11 +71,3 @@ def report(
         "the other points are kept",
         stacklevel=4,
     )
-
-
-def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _implementation(key: Any) -> Any:
-    return jax.random.key_impl(key) if isinstance(key, jax.Array) else key.dtype._impl.name

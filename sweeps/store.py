@@ -1,92 +1,126 @@
 """Checkpoints: a pytree of arrays with a description, in one file that is whole or not there.
 
 A file is a NumPy archive (`numpy.load` reads it): a member for each leaf, named by its path, the description as JSON,
-and a SHA-256 of both. A leaf keeps its type and shape; nothing is cast.
+and a SHA-256 of both. A leaf keeps its type and shape; nothing is cast. A random key is kept as its words.
 """
 
 import hashlib
+import io
 import json
 import os
-import zipfile
-import zlib
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
+import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 
 Tree = TypeVar("Tree")
 LEAF, ABOUT, DIGEST = "leaf", "about", "digest"
-UNREADABLE = (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
 class DamagedCheckpoint(Exception):
     """A checkpoint that is truncated, altered, or holds other arrays than those asked for; the message says which."""
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
+class Checkpoint(NamedTuple):
+    """leaves: by their paths in the tree, on the host.  about: what was said of them."""
+
+    path: Path
+    leaves: dict[str, np.ndarray]
+    about: dict[str, Any]
+
+
+def is_key(leaf: Any) -> bool:
+    """Whether a leaf is an array of random keys."""
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def implementation(key: Any) -> str:
+    """The name of a key's generator; of a shape too, for which JAX has no function."""
+    return key.dtype._impl.name
+
+
+def pack(tree: Any) -> Any:
+    """The tree with the words of its random keys in their place."""
+    return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if is_key(leaf) else leaf, tree)
+
+
+def unpack(tree: Any, like: Any) -> Any:
+    """The inverse of `pack`, for a tree with the structure and types of `like`."""
+
+    def restore(leaf: Any, like: Any) -> Any:
+        return jax.random.wrap_key_data(leaf, impl=implementation(like)) if is_key(like) else leaf
+
+    return jax.tree.map(restore, tree, like)
+
+
+def write_atomically(path: Path, content: str | bytes | memoryview) -> None:
     """Write a file so that a reader, or a restart, sees the old content or the new one, never a part of it."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OSError(f"{path} could not be written: {error.strerror or error}") from error
+        if partial.is_file():
+            partial.unlink()
+        raise OSError(error.errno, f"{path} could not be written: {error.strerror or error}") from error
 
 
-def save(path: Path, tree: Any, about: dict[str, Any] | None = None) -> None:
+def save(path: Path, tree: Any, about: Mapping[str, Any] | None = None) -> None:
     """Write the arrays of `tree`, and what `about` says of them (JSON), as one file. Raises OSError if it cannot be."""
-    path = Path(path)
-    leaves = {LEAF + jax.tree_util.keystr(at): np.asarray(leaf) for at, leaf in jax.tree.leaves_with_path(tree)}
-    note = {"about": about or {}, "types": {name: str(leaf.dtype) for name, leaf in leaves.items()}}
-    text = json.dumps(note)
-    plain = {name: leaf.view(np.uint8) if _is_extended(leaf.dtype) else leaf for name, leaf in leaves.items()}
-    digest = _digest(text, plain.items())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with open(partial, "wb") as file:
-            members: Any = {**plain, ABOUT: np.array(text), DIGEST: np.array(digest)}
-            np.savez(file, **members)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OSError(f"the checkpoint {path} could not be written: {error.strerror or error}") from error
+    leaves = jax.tree.leaves_with_path(jax.device_get(pack(tree)))
+    arrays = {LEAF + jax.tree_util.keystr(at): np.asarray(leaf) for at, leaf in leaves}
+    if objects := [name for name, leaf in arrays.items() if leaf.dtype.hasobject]:
+        raise ValueError(f"the leaf {objects[0].removeprefix(LEAF)} of a checkpoint is no array of numbers")
+    types = {name: str(leaf.dtype) for name, leaf in arrays.items()}
+    text = json.dumps({"about": dict(about or {}), "types": types})
+    plain = {name: leaf.view(f"u{leaf.itemsize}") if _is_extended(leaf) else leaf for name, leaf in arrays.items()}
+    members: Any = {**plain, ABOUT: np.array(text), DIGEST: np.array(_digest(text, plain))}
+    content = io.BytesIO()
+    np.savez(content, **members)
+    write_atomically(path, content.getbuffer())
 
 
-def about(path: Path) -> dict[str, Any]:
-    """What the checkpoint says of itself, without its arrays. Raises DamagedCheckpoint."""
+def read(path: Path) -> Checkpoint:
+    """A checkpoint whose content agrees with its SHA-256. Raises DamagedCheckpoint."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            found = json.loads(str(file[ABOUT]))["about"]
-    except (*UNREADABLE, TypeError) as error:
-        raise DamagedCheckpoint(f"{path} cannot be read: {_first_line(error)}") from error
-    if not isinstance(found, dict):
-        raise DamagedCheckpoint(f"{path} does not say what it holds")
-    return found
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
+            plain = {name: file[name] for name in file.files if name.startswith(LEAF)}
+            text, digest = str(file[ABOUT]), str(file[DIGEST])
+        note = json.loads(text)
+        leaves = {name: _typed(leaf, note["types"][name]) for name, leaf in plain.items()}
+        said = dict(note["about"])
+    except Exception as error:  # what NumPy, zipfile and zlib raise for bytes that are not theirs is in no list
+        raise DamagedCheckpoint(f"{path} cannot be read, it is truncated or altered: {first_line(error)}") from error
+    if _digest(text, plain) != digest:
+        raise DamagedCheckpoint(f"{path} is altered: its content does not agree with its SHA-256")
+    return Checkpoint(Path(path), {name.removeprefix(LEAF): leaf for name, leaf in leaves.items()}, said)
 
 
 def load(path: Path, like: Tree) -> Tree:
     """The arrays of a checkpoint, on the host, in the structure of `like` (arrays or their shapes).
 
-    Raises DamagedCheckpoint where a byte of the file is altered, or where a leaf is missing or of another shape or type.
+    Raises DamagedCheckpoint where a byte of the content is altered, or a leaf is missing or of another shape or type.
     """
-    leaves = _read(Path(path))
+    return restore(read(path), like)
+
+
+def restore(found: Checkpoint, like: Tree) -> Tree:
+    """The leaves of a checkpoint in the structure of `like`. Raises DamagedCheckpoint where they are others."""
+    path, leaves, tree = found.path, dict(found.leaves), []
     paths, structure = jax.tree.flatten_with_path(like)
-    found = []
     for at, wanted in paths:
-        name = jax.tree_util.keystr(at)
-        leaf = leaves.pop(name, None)
+        name, leaf = jax.tree_util.keystr(at), leaves.pop(jax.tree_util.keystr(at), None)
+        wanted = jax.eval_shape(jax.random.key_data, wanted) if is_key(wanted) else wanted
+        wanted = wanted if hasattr(wanted, "dtype") else np.asarray(wanted)
         if leaf is None:
             raise DamagedCheckpoint(f"{path} holds no leaf {name or 'at its root'}: it was written with other settings")
         if leaf.shape != wanted.shape or leaf.dtype != wanted.dtype:
@@ -94,48 +128,32 @@ def load(path: Path, like: Tree) -> Tree:
                 f"{path} holds {name} as {leaf.dtype}{list(leaf.shape)}, not {wanted.dtype}{list(wanted.shape)}: "
                 "it was written with other settings"
             )
-        found.append(leaf)
+        tree.append(leaf)
     if leaves:
         raise DamagedCheckpoint(f"{path} also holds {', '.join(leaves)}: it was written with other settings")
-    return jax.tree.unflatten(structure, found)
+    return unpack(jax.tree.unflatten(structure, tree), like)
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
-    """The leaves by their paths, after the digest has been compared."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            plain = {name: file[name] for name in file.files if name.startswith(LEAF)}
-            text, digest = str(file[ABOUT]), str(file[DIGEST])
-        types = json.loads(text)["types"]
-        leaves = {
-            name: leaf.view(_dtype(types[name])) if types[name] != str(leaf.dtype) else leaf
-            for name, leaf in plain.items()
-        }
-    except (*UNREADABLE, TypeError) as error:
-        raise DamagedCheckpoint(f"{path} is truncated or altered: {_first_line(error)}") from error
-    if _digest(text, plain.items()) != digest:
-        raise DamagedCheckpoint(f"{path} is altered: its content does not agree with its SHA-256")
-    return {name.removeprefix(LEAF): leaf for name, leaf in leaves.items()}
-
-
-def _digest(text: str, leaves: Iterable[tuple[str, np.ndarray]]) -> str:
+def _digest(text: str, leaves: Mapping[str, np.ndarray]) -> str:
     digest = hashlib.sha256(text.encode())
-    for name, leaf in sorted(leaves, key=lambda pair: pair[0]):
+    for name, leaf in sorted(leaves.items()):
         digest.update(f"{name} {leaf.dtype} {leaf.shape}".encode())
         digest.update(np.ascontiguousarray(leaf).data)
     return digest.hexdigest()
 
 
-def _is_extended(dtype: np.dtype) -> bool:
+def _is_extended(leaf: np.ndarray) -> bool:
     """Whether NumPy's own format would forget the type: bfloat16 and its like."""
-    return dtype.kind == "V"
+    return leaf.dtype.isbuiltin == 2
 
 
-def _dtype(name: str) -> np.dtype:
-    return np.dtype(getattr(ml_dtypes, name, name))
+def _typed(leaf: np.ndarray, name: str) -> np.ndarray:
+    dtype = np.dtype(getattr(ml_dtypes, name, name))
+    return leaf if leaf.dtype == dtype else leaf.view(dtype)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type where it has none."""
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
@@ -151,4 +169,4 @@ def load_orbax(directory: Path, step: int) -> Any:
         with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
             return checkpointer.restore(place)
     except (ValueError, KeyError, OSError) as error:
-        raise DamagedCheckpoint(f"{place} cannot be read: {_first_line(error)}") from error
+        raise DamagedCheckpoint(f"{place} cannot be read: {first_line(error)}") from error

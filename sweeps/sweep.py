@@ -17,7 +17,8 @@ from jaxtyping import Array, Int
 from sweeps import devices, fingerprint, record
 from sweeps.devices import Function, Program
 from sweeps.grid import Points, Runs, grid_points, label, length
-from sweeps.state import counters_of, finite, joined, pack, report, split, unpack
+from sweeps.state import counters_of, finite, joined, report, split
+from sweeps.store import pack, unpack
 
 BATCHES = 32  # of a sweep whose batch is not given: a kill costs 3 % of it at most
 Across = Literal["points", "examples"]
@@ -65,7 +66,7 @@ def map(
     points = grid_points(grid)
     job = Job(
         record.claim(_name(f, name)),
-        lambda point, _: (points.call(f, point), ()),
+        lambda point, _: (pack(points.call(f, point)), ()),
         points.tree,
         (),
         _inputs(points),
@@ -92,13 +93,14 @@ def scan(
 
     `begin(point)` is the state before the first time; `f(point, state, times)` carries it through some of the times
     and returns (state, outputs), outputs with a leading axis of times (`toymodels.advance`). Every `chunk` times of a
-    batch are kept with the state to go on from. Integers at the top of the state that all points share (a step counter) stay one
-    number: a loop whose length differed by point would run masked. A point whose state goes non-finite is named in a
-    warning; the others are untouched. `name`, `block`, `batch` and `across` are those of `map`.
+    batch are kept with the state to go on from. Integers at the top of the state that all points share (a step counter)
+    stay one number: a loop whose length differed by point would run masked. A point whose state goes non-finite is
+    named in a warning; the others are untouched. `name`, `block`, `batch` and `across` are those of `map`.
     """
     times, points, name = _times(times), grid_points(grid), record.claim(_name(f, name))
-    _affordable(name, jax.eval_shape(jax.vmap(lambda point: pack(points.call(begin, point))), points.tree))
-    initial = jax.device_get(jax.jit(jax.vmap(lambda point: pack(points.call(begin, point))))(points.tree))
+    all_begin = jax.vmap(lambda point: pack(points.call(begin, point)))
+    affordable(name, jax.eval_shape(all_begin, points.tree))
+    initial = jax.device_get(jax.jit(all_begin)(points.tree))
     like = jax.eval_shape(lambda tree: points.call(begin, devices.rows(tree, 0)), points.tree)
 
     def job(counters: Sequence[int]) -> Job:
@@ -136,19 +138,22 @@ def examples(over: Any) -> Any:
 
 def compute(job: Job) -> Any:
     """The results of a sweep at all points, with a leading axis of points (and of times), on every process."""
-    size, place = length(job.points), record.place(job.name)
-    layout = _layout(job, record.begun(place))
+    size, place, begun, layout = length(job.points), record.place(job.name), None, {}
+    if jax.process_index() == 0:
+        begun = record.begun(place)
+        layout = layout_of(job, begun)
+    begun, layout = devices.gather({0: (begun, layout)} if jax.process_index() == 0 else {}, 1)[0]
     program = prepare(job, layout["block"])
-    _affordable(job.name, program.like(size)[0], 1 if job.times is None else ceil(len(job.times) / job.chunk))
     series = record.Series(place, fingerprint.describe(program.lowered, inputs=job.inputs, layout=layout))
-    count = ceil(size / layout["batch"])
+    if begun is not None:
+        series.recognise(begun)
+    affordable(job.name, program.like(size)[0], saves(job))
+    count, own = ceil(size / layout["batch"]), {}
     progress = record.bar(job.name, size if job.times is None else size * len(job.times))
-    own = {}
     for i in range(jax.process_index(), count, jax.process_count()):
         first, last = i * layout["batch"], min((i + 1) * layout["batch"], size)
         own[i] = _batch(job, program, series, i, (first, last), progress)
-    parts = devices.gather(own, count)
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *devices.gather(own, count))
 
 
 def prepare(job: Job, block: int) -> Program:
@@ -174,15 +179,15 @@ def _batch(
     """Batch i: its results, from disk or computed, with the axes (points, times)."""
     points, size = devices.rows(job.points, slice(*rows)), rows[1] - rows[0]
     if job.times is None:
-        found = series.kept(i, 0, program.like(size)[0], rows, lambda: program.apply(points, job.shared)[0])
+        found = series.kept((i, 0), rows, program.like(size)[0], lambda: program.apply(points, job.shared)[0])
         progress(size)
         return found
     (at, own), (common, _) = points, job.shared
-    chunks, alive = [], np.ones(size, bool)
+    chunks, alive = [], finite(own, size)
     for part, first in enumerate(range(0, len(job.times), job.chunk)):
         stops = job.times[np.minimum(np.arange(first, first + job.chunk), len(job.times) - 1)]  # one compilation
         onward = lambda own=own, common=common, stops=stops: program.apply((at, own), (common, stops))
-        (end, outputs), after = series.kept(i, part, program.like(size), rows, onward)
+        (end, outputs), after = series.kept((i, part), rows, program.like(size), onward)
         alive = _watch(job, rows[0], alive, (own, common), end, int(stops[-1]))
         own, common, count = end, after, min(job.chunk, len(job.times) - first)
         chunks.append(jax.tree.map(lambda leaf, count=count: leaf[:, :count], outputs))
@@ -196,34 +201,41 @@ def _watch(job: Job, first: int, alive: np.ndarray, before: Any, end: Any, stop:
     own, common = before
     for row in np.flatnonzero(alive & ~still):
         assert job.lost is not None
-        job.lost(first + row, devices.rows(own, row), common, stop)
+        job.lost(first + int(row), devices.rows(own, row), common, stop)
     return still
 
 
-def _layout(job: Job, begun: dict[str, Any] | None) -> dict[str, int]:
-    """Points a device takes and points saved together: as the series was begun, as given, or as fits."""
+def layout_of(job: Job, begun: Any = None) -> dict[str, int]:
+    """How a sweep is cut: points a device takes and points saved together as the series was begun, as given or as fits.
 
-    def decide() -> dict[str, int]:
-        if begun is not None:
-            return begun
-        size, chosen, memory = length(job.points), 1, record.current().memory
-        if job.across == "points":
-            measured = job.block is None or memory is not None  # a bound that the user states holds whatever is asked
-            fits = devices.block_size(job.f, job.points, job.shared, memory=memory) if measured else size
-            chosen = min(job.block or fits, fits)
-        wave = chosen * (1 if job.across == "examples" else jax.local_device_count())
-        saves = 1 if job.times is None else ceil(len(job.times) / job.chunk)
-        share = ceil(size / max(1, BATCHES // saves) / wave) * wave
-        batch = job.batch or min(share, ceil(size / jax.process_count() / chosen) * chosen)
-        return {"block": chosen, "batch": batch, "chunk": job.chunk}
-
-    own = {0: decide()} if jax.process_index() == 0 else {}
-    return devices.gather(own, 1)[0]
+    block, batch, chunk; for `across="examples"`, whose sums depend on them, also devices.
+    """
+    size, chosen, memory = length(job.points), 1, record.current().memory
+    there = begun.get("layout") if isinstance(begun, dict) else None
+    if isinstance(there, dict) and all(type(there.get(cut)) is int and there[cut] > 0 for cut in ("block", "batch")):
+        return there | _given(job)
+    if job.across == "points":
+        measured = job.block is None or memory is not None  # a bound that the user states holds whatever is asked
+        fits = devices.block_size(job.f, job.points, job.shared, memory=memory) if measured else size
+        chosen = min(job.block or fits, fits)
+    wave = chosen * (1 if job.across == "examples" else jax.local_device_count())
+    share = ceil(size / max(1, BATCHES // saves(job)) / wave) * wave
+    batch = job.batch or min(share, ceil(size / jax.process_count() / chosen) * chosen)
+    return {"block": chosen, "batch": batch} | _given(job)
 
 
-def _affordable(name: str, results: Any, times: int = 1) -> None:
-    """Refuse results that no memory of this machine holds, before any is taken."""
-    wanted = times * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(results))
+def saves(job: Job) -> int:
+    """Steps on disk of each batch."""
+    return 1 if job.times is None else ceil(len(job.times) / job.chunk)
+
+
+def _given(job: Job) -> dict[str, int]:
+    return {"chunk": job.chunk} | ({"devices": jax.local_device_count()} if job.across == "examples" else {})
+
+
+def affordable(name: str, results: Any, chunks: int = 1) -> None:
+    """Refuse results (shapes, of each of so many chunks) that the memory of this machine cannot hold, before any is taken."""
+    wanted = chunks * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(results))
     there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if wanted > there:
         raise ValueError(

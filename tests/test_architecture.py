@@ -1,60 +1,116 @@
 """The shape of the code: imports point one way, and no function or file grows beyond what one reads at a sitting."""
 
 import ast
+import graphlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from experiments.experiment import sources
+
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("toymodels", "slt", "experiments")
-SOURCES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-TESTS = sorted(path.relative_to(ROOT) for path in (ROOT / "tests").rglob("*.py"))
+LEAVES = ("toymodels", "slt", "sweeps")
+EARLIER = tuple(path.parent for path in sources().values() if "@checked" not in path.read_text())  # not yet moved
+
+
+def python(*folders: str) -> list[Path]:
+    found = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+    return [path.relative_to(ROOT) for path in found if path.parent not in EARLIER]
+
+
+SOURCES, REST = python(*LEAVES, "experiments"), python("tests", "examples")
+EACH = pytest.mark.parametrize("path", SOURCES + REST, ids=str)
 
 
 def nodes(path: Path) -> list[ast.AST]:
     return list(ast.walk(ast.parse((ROOT / path).read_text())))
 
 
+def dotted(path: Path) -> str:
+    return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+
+
 def imports(path: Path) -> set[str]:
-    """The top-level packages that a file imports, anywhere in it; relative imports stay in its own."""
-    plain = [alias.name for node in nodes(path) if isinstance(node, ast.Import) for alias in node.names]
-    froms = [
-        (path.parts[0] if node.level else str(node.module)) for node in nodes(path) if isinstance(node, ast.ImportFrom)
-    ]
-    return {name.split(".")[0] for name in plain + froms}
+    """What a file imports anywhere in it, as dotted names; `from a import b` is a.b, be it a module or not."""
+    found = set()
+    for node in nodes(path):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path} has a relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
 
 
-def length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """Lines of a function, its docstring included."""
-    return (function.end_lineno or 0) - function.lineno + 1
+def packages(path: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imports(path)}
 
 
 def test_the_sources_and_their_imports_are_found():
-    assert {path.parts[0] for path in SOURCES} == set(PACKAGES)
-    assert {*PACKAGES, "jax"} <= set().union(*(imports(path) for path in SOURCES if path.parts[0] == "experiments"))
+    assert {path.parts[0] for path in SOURCES} == {*LEAVES, "experiments"}
+    assert {*LEAVES, "jax"} <= set().union(*(packages(path) for path in SOURCES if path.parts[0] == "experiments"))
 
 
-@pytest.mark.parametrize("package", ["toymodels", "slt"])
-def test_imports_point_one_way(package):
-    others = set(PACKAGES) - {package}
-    wrong = {str(path): found for path in SOURCES if path.parts[0] == package and (found := imports(path) & others)}
+@pytest.mark.parametrize("leaf", LEAVES)
+def test_a_leaf_imports_no_other(leaf):
+    others = {*LEAVES, "experiments"} - {leaf}
+    wrong = {str(path): found for path in SOURCES if path.parts[0] == leaf and (found := packages(path) & others)}
     assert not wrong
 
 
+def test_no_import_runs_in_a_circle():
+    """Neither at the top of a module nor inside a function."""
+    modules, graph = {dotted(path) for path in SOURCES}, {}
+    for path in SOURCES:
+        found = {name if name in modules else name.rpartition(".")[0] for name in imports(path)}
+        graph[dotted(path)] = found & modules - {dotted(path)}
+    list(graphlib.TopologicalSorter(graph).static_order())  # CycleError names the modules
+
+
 def test_only_models_import_flax():
-    users = {path.parts[:2] for path in SOURCES if "flax" in imports(path)}
-    assert users == {("toymodels", "models")}
+    assert {path.parts[:2] for path in SOURCES if "flax" in packages(path)} == {("toymodels", "models")}
 
 
-@pytest.mark.parametrize("path", SOURCES + TESTS, ids=str)
+def test_no_module_is_named_like_a_function_in_it():
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    for path in (path for path in SOURCES if path.parts[0] in LEAVES):
+        names = {node.name for node in ast.parse((ROOT / path).read_text()).body if isinstance(node, kinds)}
+        assert dotted(path).rpartition(".")[2] not in names, path
+
+
+@pytest.mark.parametrize("leaf", LEAVES)
+def test_a_front_door_is_light(leaf):
+    heavy = {"tyro", "matplotlib", "xarray", "pandas", "sklearn"}
+    code = f"import sys, {leaf}; print(*{heavy} & set(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert run.stdout.split() == []
+
+
+@EACH
 def test_files_and_functions_are_short(path):
     functions = [node for node in nodes(path) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    too_long = {f.name: size for f in functions if (size := length(f)) > 60}
-    assert not too_long
+    assert not {node.name for node in functions if (node.end_lineno or 0) - node.lineno >= 60}
     assert len((ROOT / path).read_text().splitlines()) <= 400
 
 
-@pytest.mark.parametrize("path", SOURCES + TESTS, ids=str)
+def test_lines_are_short():
+    wrong = []
+    for path in SOURCES + REST:
+        for number, line in enumerate((ROOT / path).read_text().splitlines(), 1):
+            wrong += [f"{path}:{number}"] if len(line) > 120 or "fmt: " + "skip" in line else []
+    assert not wrong
+
+
+@EACH
 def test_annotations_are_evaluated(path):
     """Run-time checks of shapes read them: `from __future__ import annotations` would make them strings."""
-    assert not [node for node in nodes(path) if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
+    assert not [name for name in imports(path) if name.startswith("__future__")]
+
+
+@pytest.mark.parametrize(("name", "path"), sources().items())
+def test_a_laboratory_is_short(name, path):
+    files = [path] if path.stem != "__init__" else list(path.parent.rglob("*.py"))
+    if path.parent not in EARLIER and "benchmarks" not in path.parts:
+        assert sum(len(file.read_text().splitlines()) for file in files) <= 550

@@ -8,10 +8,6 @@ collisions are expected, and a permutation has none. Every word is elementwise i
 It is not cryptographic, a key yields at most 2^32 words, and keys should come from `key`, `split` and `fold_in` (one P
 alone stands between raw keys with the same k0). threefry2x32 remains the default, and the one for reference runs;
 `jax.random.poisson` knows no other.
-
-What was tried, in 10^9 uniforms a second on one CPU core: threefry2x32 0.22; philox2x32 (Salmon et al. 2011) 0.52,
-statistically the stronger and three times slower; this one 1.5. pcg3d (Jarzynski and Olano 2020) was rejected: the lowest
-bit of its words has period 2^17 in the counter.
 """
 
 import math

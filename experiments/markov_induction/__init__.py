@@ -6,7 +6,7 @@ the previous token and the second to what followed the present one. Chains are l
 beside them are another temperature, loose chains, and each layer alone.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -16,7 +16,6 @@ import slt
 import sweeps
 from experiments.markov_induction.case import Case
 from experiments.markov_induction.claims import SETTLE, claims
-from experiments.markov_induction.figure import plot
 from experiments.shared.curves import Setting
 from experiments.shared.ranges import Count, Positive, at_least, between, checked
 
@@ -112,6 +111,13 @@ def run(
     results = xr.concat(parts, xr.DataArray(list(SYMBOLS[: most - 1]), dims="symbols", name="symbols"))
     renamed = study.rename({str(name): f"study_{name}" for name in [*study.data_vars, *study.dims]})
     return results.merge(renamed).assign_attrs(length=length, nbeta=nbeta, gamma=gamma, step_size=step_size)
+
+
+def plot(results: xr.Dataset) -> Any:
+    """What the model predicts and attends to; lambda-hat about the transition; other temperatures, each layer."""
+    from experiments.markov_induction.figure import draw
+
+    return draw(results)
 
 
 def schedule(steps: int, checkpoints: int) -> tuple[np.ndarray, np.ndarray]:

@@ -140,8 +140,9 @@ def other_settings(results: xr.Dataset) -> list[Claim]:
         source = "published curves of loose chains" if loose else tell.ASKED
         made += tell.disguise(part, name, source, expected=True if loose else None, headline=loose)
         made += tell.believed(part, name)
-        before, at, after = phases(results, 2, part.sel(setting=name))
-        made.append(mean(f"{name}: lambda-hat, transition less plateau before", at - before, tell.ASKED))
+        found = phases(results, 2, part.sel(setting=name))
+        text = f"{name}: lambda-hat, transition less plateau before"
+        made.append(mean(text, found.at - found.before, tell.ASKED))
     of = lambda name: transitions(part.value.sel(setting=name).values, part.stderr.sel(setting=name).values)
     first, second = largest(of("layer 0")), largest(of("layer 1"))
     lags = [b[0] - a[0] for a, b in zip(first, second, strict=True) if a and b]

@@ -8,16 +8,15 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.shared import plots
 from experiments.markov_induction.claims import SETTLE, crossing, localised, study
-from experiments.shared import tell
+from experiments.shared import plots, tell
 
 COLOURS = {"uniform": "#8a8f94", "unigram": "#b08d2f", "bigram": "#1b6ca8", "true": "#2f3e46"}
 LLC, FIRST, SECOND, BAD, LOOSE = "#c8553d", "#4a7c3a", "#7b2d8b", "black", "#b08d2f"
 STYLE: Any = plots.STYLE | {"axes.titlesize": 10.5, "axes.titlelocation": "left", "legend.fontsize": 8.5}
 
 
-def plot(results: xr.Dataset) -> Figure:
+def draw(results: xr.Dataset) -> Figure:
     """Columns: two and three symbols. Rows: KL, attention, localised lambda-hat; last, other settings, and each layer."""
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(
@@ -95,7 +94,9 @@ def _localised(axis: Axes, results: xr.Dataset, symbols: int) -> None:
         lines.append((x[SETTLE:], y[SETTLE:]))
     axis.plot([], [], "x", color=BAD, ms=5, label="negative, named by verdict")
     if lines:
-        grid = np.linspace(max(min(x[0] for x, _ in lines), -here.estimate_step.values[-1]), max(x[-1] for x, _ in lines), 60)
+        grid = np.linspace(
+            max(min(x[0] for x, _ in lines), -here.estimate_step.values[-1]), max(x[-1] for x, _ in lines), 60
+        )
         mean, error = _mean(lines, grid)
         axis.fill_between(grid, mean - 2 * error, mean + 2 * error, color=LLC, alpha=0.2, lw=0)
         axis.plot(grid, mean, color=LLC, lw=3, label="mean of the runs that are there, two standard errors")

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from experiments import plots
-from experiments.phase_diagram.report import competitors, winners
+from experiments.phase_diagram.claims import competitors, winners
 from experiments.phase_diagram.theory import NAMES, boundary
+from experiments.shared import plots
 
 FATES = ListedColormap(["#e8edf2", "#f2b56b", "#7fb0d6", "#8a8f94"])
 STYLE: Any = plots.STYLE | {"axes.spines.top": True, "axes.spines.right": True, "legend.frameon": True}
@@ -42,7 +42,13 @@ def draw(results: xr.Dataset) -> Figure:
         handles = [Patch(facecolor=FATES(i), edgecolor="black", lw=0.5) for i in range(len(NAMES))]
         labels = [f"last {name}" if name != "confused" else "some feature half kept" for name in NAMES]
         line = Line2D([], [], color="black", ls="--", lw=1)
-        figure.legend([*handles, line], [*labels, "end of superposition, closed form"], loc="outside lower center", ncols=5, frameon=False)  # fmt: skip
+        figure.legend(
+            [*handles, line],
+            [*labels, "end of superposition, closed form"],
+            loc="outside lower center",
+            ncols=5,
+            frameon=False,
+        )
         plt.close(figure)
     return figure
 

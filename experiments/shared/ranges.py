@@ -31,7 +31,7 @@ BOUNDS: Any = (
 )
 
 
-def between(low: float, high: float) -> Any:
+def between(low: int | float, high: int | float) -> Any:
     """Metadata of a number from `low` to `high`, both included: `Annotated[int, between(2, 8), Doc(...)]`."""
     return at.Interval(ge=low, le=high)
 
@@ -113,7 +113,7 @@ def _allowed(value: Any, kind: type, metadata: tuple[Any, ...]) -> bool:
 
 def _wanted(kind: type, metadata: tuple[Any, ...]) -> str:
     what = {int: "a whole number", float: "a number", bool: "True or False", str: "a text"}[kind]
-    return " ".join([what, *(f"{words} {end:,}" for words, end, _ in _bounds(metadata))])
+    return " ".join([what, *(f"{words} {end:,.15g}" for words, end, _ in _bounds(metadata))])
 
 
 def _bounds(metadata: tuple[Any, ...]) -> list[tuple[str, Any, Callable[[Any, Any], bool]]]:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-import scipy.stats
 import xarray as xr
 
 import slt
@@ -13,24 +12,19 @@ DISGUISE = 0.99  # R^2 of lambda-hat on the loss, from which on the curve tells 
 ASKED = "asked here"
 
 
-def runs(data: xr.DataArray | xr.Dataset, *last: str) -> np.ndarray | xr.Dataset:
+def runs(data: xr.DataArray, *last: str) -> np.ndarray:
     """The variable as an array (run, *last): every axis but the last ones flattened into one."""
     others = [dim for dim in data.dims if dim not in last]
     stacked = data.transpose(*others, *last)
-    shape = [stacked.sizes[name] for name in last]
-    return np.reshape(stacked.values, (-1, *shape))
+    return np.reshape(stacked.values, (-1, *[stacked.sizes[name] for name in last]))
 
 
 def fits(results: xr.Dataset, setting: str) -> tuple[np.ndarray, np.ndarray]:
     """(R^2, slope) of lambda-hat on L(w*) over the checkpoints of each run; NaN where either is constant or missing."""
     here = results.sel(setting=setting)
-    found = []
-    for loss, value in zip(runs(here.loss_at_centre, "step"), runs(here.value, "step"), strict=True):
-        usable = len(loss) > 1 and np.isfinite(loss + value).all() and np.ptp(loss) > 0 and np.ptp(value) > 0
-        fit = scipy.stats.linregress(loss, value) if usable else None
-        found.append((fit.rvalue**2, fit.slope) if fit else (np.nan, np.nan))
-    r_squared, slope = np.array(found).T
-    return r_squared, slope
+    pairs = zip(runs(here.loss_at_centre, "step"), runs(here.value, "step"), strict=True)
+    found = [slt.regress(loss, value) for loss, value in pairs]
+    return np.array([fit.r_squared for fit in found]), np.array([fit.slope for fit in found])
 
 
 def disguise(

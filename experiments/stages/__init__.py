@@ -12,51 +12,50 @@ import numpy as np
 import xarray as xr
 from typing_extensions import Doc
 
-from experiments.experiment import at_least
+import slt
+from experiments.shared.ranges import Count, Positive, between, checked
+from experiments.stages.claims import claims
 from experiments.stages.methods import METHODS, NEAR, SHAPES, TRUTH, Found, X, curves
-from experiments.stages.report import claims
-from slt.phases import align
 
-__all__ = ["PRESETS", "claims", "plot", "run"]
+__all__ = ["COST", "PRESETS", "claims", "plot", "run"]
+
+COST = "3 min on two cores"
 
 PRESETS = {"smoke": dict(count=1, fits=1), "default": {}, "paper": dict(count=1000, fits=100)}
 
 
+@checked
 def run(
     *,
-    count: Annotated[int, Doc("curves of each shape, size and noise")] = 40,
-    fits: Annotated[int, Doc("of them, those that a Gaussian process is fitted to: the slowest method")] = 15,
-    correlation: Annotated[float, Doc("between neighbouring checkpoints, of the correlated noise")] = 0.7,
-    smallest: Annotated[
-        float, Doc("planted change, in standard errors of a checkpoint; others are 3 and 10 times it")
-    ] = 2.0,
+    count: Annotated[Count, Doc("curves of each shape, size and noise")] = 40,
+    fits: Annotated[Count, Doc("of them, those that a Gaussian process is fitted to: the slowest method")] = 15,
+    correlation: Annotated[
+        float, between(0, 0.999), Doc("between neighbouring checkpoints, of correlated noise")
+    ] = 0.7,
+    smallest: Annotated[Positive, Doc("planted change, in standard errors; others are 3 and 10 times it")] = 2.0,
 ) -> xr.Dataset:
     """Every method on every curve: what it finds of what was planted, what besides, and how far off."""
-    at_least(1, count=count, fits=fits)
-    if not 0 <= correlation < 1 or not smallest > 0:
-        raise ValueError(
-            f"got correlation={correlation}, smallest={smallest}: write --correlation from 0 on and below 1, --smallest above 0"
-        )
     noises, sizes = {"white": 0.0, "correlated": correlation}, [smallest, 3 * smallest, 10 * smallest]
     shape = (len(METHODS), len(SHAPES), len(noises), len(sizes))
     measured = {name: np.full(shape, np.nan) for name in ("recall", "precision", "alarms", "distance", "coverage")}
+    numbers = {method: min(count, fits) if method.startswith("process") else count for method in METHODS}
     places = itertools.product(enumerate(METHODS), enumerate(SHAPES), enumerate(noises.values()), enumerate(sizes))
     for (m, method), (k, kind), (r, rho), (s, size) in places:
         if kind == "noise" and s:
             continue  # it has no size
-        number = min(count, fits) if method.startswith("process") else count
-        found = [METHODS[method](curve) for curve in curves(kind, number, size, rho)]
+        found = [METHODS[method](curve) for curve in curves(kind, numbers[method], size, rho)]
         for name, value in _score(found, TRUTH[kind]).items():
             measured[name][m, k, r, s] = value
     names = ("detector", "shape", "noise", "size")
     variables: dict[str, Any] = {name: (names, values) for name, values in measured.items()}
+    variables["count"] = ("detector", list(numbers.values()))
     coordinates = {"detector": list(METHODS), "shape": list(SHAPES), "noise": list(noises), "size": sizes}
     return xr.Dataset(variables | _alignment(count), coordinates, {"correlation": correlation, "checkpoints": len(X)})
 
 
 def plot(results: xr.Dataset) -> Any:
     """Recall, precision and false alarms of every method."""
-    from experiments.stages.figure import draw  # here: Matplotlib takes half a second to import
+    from experiments.stages.figure import draw
 
     return draw(results)
 
@@ -91,7 +90,7 @@ def _alignment(count: int) -> dict[str, Any]:
     for _ in range(count):
         one = [[place()] for _ in range(runs)]
         other = [[place()] for _ in range(runs)]
-        p["unrelated"].append(align(one, other, tolerance=2, shuffles=200).p_value)
+        p["unrelated"].append(slt.align(one, other, tolerance=2, shuffles=200).p_value)
         common = [a if i % 2 else b for i, (a, b) in enumerate(zip(one, other, strict=True))]
-        p["half in common"].append(align(one, common, tolerance=2, shuffles=200).p_value)
+        p["half in common"].append(slt.align(one, common, tolerance=2, shuffles=200).p_value)
     return {"p_value": (("pairs", "trial"), np.array(list(p.values()))), "pairs": list(p)}

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from experiments import plots
+from experiments.shared import plots
 from experiments.stages.methods import SHAPES, TRUTH, curves
 
 STYLE: Any = plots.STYLE | {"font.size": 9}

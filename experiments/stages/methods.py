@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from slt.phases import Process, change_points, gaussian_process, inflated, milestones, slope_changes
+import slt
 
 T = 80
 STEPS = np.round(np.geomspace(30, 30_000, T)).astype(int)
@@ -56,22 +56,22 @@ def _shape(kind: str) -> Float[np.ndarray, " time"]:
 
 
 def _changes(curve: np.ndarray, stderr: np.ndarray) -> list[Found]:
-    return [Found(c.index, c.low, c.high) for c in change_points(curve, stderr)]
+    return [Found(c.index, c.low, c.high) for c in slt.change_points(curve, stderr)]
 
 
 def _slopes(curve: np.ndarray, stderr: np.ndarray) -> list[Found]:
-    return [Found(c.index, c.low, c.high) for c in slope_changes(np.arange(T, dtype=float), curve, stderr)]
+    return [Found(c.index, c.low, c.high) for c in slt.slope_changes(np.arange(T, dtype=float), curve, stderr)]
 
 
 @functools.cache
-def _process(curve: bytes) -> Process:
-    return gaussian_process(STEPS, np.frombuffer(curve), 1.0)
+def _process(curve: bytes) -> slt.Process:
+    return slt.gaussian_process(STEPS, np.frombuffer(curve), 1.0)
 
 
 def _milestones(curve: np.ndarray, support: float) -> list[Found]:
     process = _process(curve.tobytes())  # one fit for every support
     at = lambda step: int(np.abs(X - np.log(step + 1)).argmin())
-    return [Found(at(m.step), at(m.low), at(m.high)) for m in milestones(process, support=support)]
+    return [Found(at(m.step), at(m.low), at(m.high)) for m in slt.milestones(process, support=support)]
 
 
 def _differences(curve: np.ndarray) -> list[Found]:
@@ -82,9 +82,9 @@ def _differences(curve: np.ndarray) -> list[Found]:
 METHODS: dict[str, Callable[[np.ndarray], list[Found]]] = {
     "differences": _differences,
     "change points": lambda curve: _changes(curve, np.ones(T)),
-    "change points, inflated": lambda curve: _changes(curve, inflated(curve, 1.0)),
+    "change points, inflated": lambda curve: _changes(curve, slt.inflated(curve, 1.0)),
     "slope changes": lambda curve: _slopes(curve, np.ones(T)),
-    "slope changes, inflated": lambda curve: _slopes(curve, inflated(curve, 1.0)),
+    "slope changes, inflated": lambda curve: _slopes(curve, slt.inflated(curve, 1.0)),
     "process, as published": lambda curve: _milestones(curve, 0.0),
     "process, supported": lambda curve: _milestones(curve, 2.0),
 }

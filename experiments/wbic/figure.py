@@ -8,8 +8,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments import plots
-from experiments.wbic.report import aic, asymptotic, bic, mean, off
+from experiments.shared import plots
+from experiments.wbic.claims import aic, asymptotic, bic, mean, off
 
 EXACT, CHAINS, FORMULA, OBVIOUS, GREY = "black", "#c8553d", "#1b6ca8", "#b08d2f", "#8a8f94"
 STYLE: Any = plots.STYLE | {"axes.titlesize": 10.5, "axes.titlelocation": "left", "legend.fontsize": 8.5}
@@ -62,9 +62,11 @@ def _evidence(axes: Axes, at: xr.Dataset) -> None:
 def _off(axes: Axes, at: xr.Dataset) -> None:
     """How far WBIC, BIC and the formula are from F, over log n."""
     guesses = [
-        ("WBIC, chains", at.wbic, CHAINS, "s-"), ("WBIC, exact", at.exact_wbic, EXACT, "o:"), ("BIC", bic(at), OBVIOUS, "^-"),
+        ("WBIC, chains", at.wbic, CHAINS, "s-"),
+        ("WBIC, exact", at.exact_wbic, EXACT, "o:"),
+        ("BIC", bic(at), OBVIOUS, "^-"),
         ("formula, fitted loss", asymptotic(at) + at.exact_fitted, FORMULA, "d--"),
-    ]  # fmt: skip
+    ]
     for name, guess, color, style in guesses:
         axes.plot(at.n, off(at, guess) / np.log(at.n), style, color=color, ms=4, label=name)
     axes.set_ylim(bottom=0)
@@ -85,7 +87,15 @@ def _errors(axes: Axes, at: xr.Dataset) -> None:
     for name, values, expected, color, symbol in lines:
         _line(axes, at, at.n * values, color=color, fmt="o-", label=name)
         axes.axhline(expected, color=color, lw=0.9, ls=(0, (4, 3)))
-        axes.annotate(symbol, (1, expected), xycoords=("axes fraction", "data"), xytext=(2, -3), textcoords="offset points", color=color, fontsize=8.5)  # fmt: skip
+        axes.annotate(
+            symbol,
+            (1, expected),
+            xycoords=("axes fraction", "data"),
+            xytext=(2, -3),
+            textcoords="offset points",
+            color=color,
+            fontsize=8.5,
+        )
     axes.set_title("Losses on new and on training examples")
     _over_n(axes, at, r"$n\,\times$ mean excess loss")
     axes.margins(y=0.25)
@@ -95,9 +105,11 @@ def _errors(axes: Axes, at: xr.Dataset) -> None:
 def _criteria(axes: Axes, at: xr.Dataset) -> None:
     """Criteria less the true Bayes generalisation error, times n."""
     guesses = [
-        ("WAIC", at.waic, CHAINS, "s-"), ("AIC", aic(at), OBVIOUS, "^-"), ("training loss", at.bayes_training, FORMULA, "d-"),
+        ("WAIC", at.waic, CHAINS, "s-"),
+        ("AIC", aic(at), OBVIOUS, "^-"),
+        ("training loss", at.bayes_training, FORMULA, "d-"),
         ("n held-out examples", at.held_out, GREY, "o-"),
-    ]  # fmt: skip
+    ]
     for name, guess, color, style in guesses:
         _line(axes, at, at.n * (guess - at.exact_bayes), color=color, fmt=style, label=name)
     axes.axhline(0, color=EXACT, lw=0.9)

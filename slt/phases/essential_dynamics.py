@@ -108,9 +108,8 @@ def vertices(
     """The vertices of the smoothed curve of two principal components that stand out of the noise, with intervals.
 
     The one nearest to the chord between its neighbours is given up until each is `support` standard errors from it.
-    The noise is read off differences between checkpoints, whatever its correlation (`_noise`). Of straight paths with
-    white noise (120 checkpoints, 40 outputs) fewer than 1 of 100 has a vertex, and 43 with support=4; of random walks
-    33, with support=16 still 13: a vertex alone is no stage. An interval holds `coverage` of the places of the vertex,
+    The noise is read off differences between checkpoints, whatever its correlation (`_noise`).
+    Random walks have vertices too: one alone is no stage. An interval holds `coverage` of the places of the vertex,
     and the place itself, when features are drawn with replacement and the smoothing width is multiplied by 2^u, u
     uniform on (-1/2, 1/2); a vertex of a resample is this one if it is nearer than half way to the next.
     """

@@ -238,7 +238,7 @@ def count_examples(data: Data) -> int:
             )
         if shape[0] != shapes[0][0]:
             raise ValueError(
-                f"got leaves of data of different lengths, {names[0]} of shape {shapes[0]} and {name} of shape {shape}: "
-                "the first axis of each is the one of the examples"
+                f"got leaves of data of different lengths, {names[0]} of shape {shapes[0]} and {name} of shape "
+                f"{shape}: the first axis of each is the one of the examples"
             )
     return shapes[0][0]

@@ -74,6 +74,7 @@ def _sampler(name: str, step_size: Number, adaptation: int, trajectory: dict[str
         _refuse(name, potential)
         params = promoted(params)
         position = ravel_pytree(params)[0][_free(params, potential.mask)]
+        position = position.astype(jnp.result_type(float))  # BlackJAX's kernels take no narrower one
         adapted = adapt(key, position, _density(params, potential))
         return _at(Hamiltonian(params, jnp.zeros(()), *adapted), potential)
 
@@ -99,7 +100,7 @@ def _at(state: Hamiltonian, potential: Potential) -> Hamiltonian:
 def _density(params: Params, potential: Potential) -> Callable[[Array], Scalar]:
     """-U as a function of the free coordinates, the frozen ones being those of `params`."""
     fill = _filled(params, potential.mask)
-    return lambda position: -_value(fill(position), potential)[0]
+    return lambda position: -_value(fill(position), potential)[0].astype(position.dtype)
 
 
 def _value(params: Params, potential: Potential) -> tuple[Scalar, Scalar]:
@@ -111,7 +112,7 @@ def _filled(params: Params, mask: PyTree | None) -> Callable[[Array], Params]:
     """The parameters as a function of their free coordinates."""
     flat, unravel = ravel_pytree(params)
     free = _free(params, mask)
-    return lambda position: unravel(flat.at[free].set(position))
+    return lambda position: unravel(flat.at[free].set(position.astype(flat.dtype)))
 
 
 def _free(params: Params, mask: PyTree | None) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Langevin samplers: stochastic gradient Langevin dynamics (Welling and Teh 2011), and MALA (Roberts and Tweedie 1996)."""
+"""Langevin samplers: SGLD (Welling and Teh 2011), and MALA (Roberts and Tweedie 1996)."""
 
 import jax
 import jax.numpy as jnp

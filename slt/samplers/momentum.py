@@ -1,4 +1,4 @@
-"""Samplers with a velocity: SGHMC (Chen, Fox and Guestrin 2014, equation 15) and SGNHT (Ding et al. 2014, algorithm 2)."""
+"""Samplers with a velocity: SGHMC (Chen et al. 2014, equation 15) and SGNHT (Ding et al. 2014, algorithm 2)."""
 
 from typing import NamedTuple
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from slt.calibration import calibrate, default_nbeta
-from slt.estimate import estimate_llc
+from slt.calibration import calibrate
+from slt.estimate import default_nbeta, estimate_llc
 from slt.samplers.langevin import mala, sgld
 from slt.theory import regular_finite
 

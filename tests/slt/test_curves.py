@@ -25,14 +25,14 @@ def kinds(llc):
 
 def test_a_curve_whose_chains_all_end_at_one_loss_is_saturated_and_its_regression_is_exact():
     saturated = curve(4.43 - LOSS)
-    np.testing.assert_allclose(regress(saturated), (-100, 443, 1), rtol=1e-6)
+    np.testing.assert_allclose(regress(saturated.loss_at_centre, saturated.value), (-100, 443, 1), rtol=1e-6)
     assert kinds(saturated) == ["saturated curve"]
 
 
 def test_a_curve_that_is_the_loss_in_another_way_is_called_affine_and_one_that_is_not_is_left_alone():
     assert kinds(curve(0.1 * (5 - LOSS))) == ["affine in the loss"]
     assert kinds(curve(0.1 + 0.01 * np.cos(8 * LOSS))) == []
-    assert np.isnan(regress(curve(np.zeros(10)))).all()
+    assert np.isnan(regress(LOSS, np.zeros(10))).all()
 
 
 def test_a_curve_counts_what_is_found_at_its_checkpoints():

@@ -11,8 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from slt.calibration import default_nbeta
-from slt.estimate import estimate_llc
+from slt.estimate import default_nbeta, estimate_llc
 from slt.samplers.langevin import mala, sgld
 from slt.theory import normal_crossing, normal_crossing_finite, reduced_rank
 

@@ -41,7 +41,7 @@ def cell(key, loss=quadratic, d=3, data=NO_DATA, **options):
 
 @functools.cache
 def over_the_grid():
-    options: dict[str, Any] = dict(chains=100, warmup=400, draws=400)
+    options: dict[str, Any] = dict(chains=40, warmup=100, draws=300)
     return quick(lambda key: llc_grid(cell(key, **options), **AXES, block=6))(jax.random.key(0))
 
 
@@ -52,7 +52,7 @@ def test_every_cell_of_a_regular_model_has_the_exact_value_of_its_setting():
         eps, nbeta, gamma = STEPS[at[0]], NBETAS[at[1]], GAMMAS[at[2]]
         exact = regular_finite(CURVATURES, nbeta=float(nbeta), gamma=float(gamma), step_size=float(eps))
         assert abs(llc.value[at] - exact) < 4 * llc.stderr[at]
-        assert llc.stderr[at] < 0.025 * exact
+        assert llc.stderr[at] < 0.06 * exact
 
 
 def test_a_cell_is_the_estimate_alone_with_the_same_key():

@@ -15,6 +15,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 from scipy import linalg, optimize
 
+from slt.chains import Sampling, run_chains
 from slt.samplers.base import Point, Potential, Sampler, acceptance, localised
 from slt.samplers.hamiltonian import hmc, nuts
 from slt.samplers.langevin import mala, sgld
@@ -220,6 +221,42 @@ def test_a_step_keeps_shapes_and_types_and_the_position_is_in_float32(name, dtyp
     chex.assert_trees_all_equal_shapes_and_dtypes(moved, state)
     chex.assert_trees_all_equal_shapes_and_dtypes(info.loss, info.acceptance, jnp.zeros(()))
     assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype(jnp.float32)}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_in_64_bits_chains_run_with_weights_of_either_type(name, dtype):
+    with jax.enable_x64(True):
+        w, x = jnp.zeros(3, dtype), jnp.ones((5, 3), dtype)
+        potential = localised(lambda w, x: (x @ w) ** 2, x, w, nbeta=5.0, gamma=1.0)
+        jax.eval_shape(lambda key: run_chains(key, CASES[name].sampler, potential, w, Sampling()), jax.random.key(0))
+
+
+NONSENSE = {
+    "got step_size=0: write a finite step_size > 0": lambda: sgld(0),
+    "got step_size=nan": lambda: mala(np.nan),
+    "got step_size=-1": lambda: sghmc(-1.0),
+    "got friction=0": lambda: sghmc(0.1, friction=0.0),
+    "got diffusion=-1": lambda: sgnht(0.1, diffusion=-1.0),
+    "got leapfrog=0": lambda: hmc(0.1, leapfrog=0),
+    "got max_doublings=0": lambda: nuts(0.1, max_doublings=0),
+    "got adaptation=-1": lambda: nuts(0.1, adaptation=-1),
+    "got momentum=1.0": lambda: adam_sgld(0.1, momentum=1.0),
+    "got decay=2.0": lambda: rmsprop_sgld(0.1, decay=2.0),
+}
+
+
+@pytest.mark.parametrize("message", NONSENSE)
+def test_nonsense_is_refused_when_the_sampler_is_made(message):
+    with pytest.raises(ValueError, match=message):
+        NONSENSE[message]()
+
+
+def test_a_traced_number_passes():
+    def use(step_size):
+        sgld(step_size), hmc(step_size), adam_sgld(step_size, decay=step_size)
+        return step_size
+
+    jax.eval_shape(use, 0.0)
 
 
 @pytest.mark.parametrize("factory", [mala, hmc, nuts])

@@ -57,23 +57,6 @@ def test_the_local_coefficient_is_the_least_codimension_found_by_brute_force(wid
 
 
 I, P, Q, O = np.eye(2), np.diag([1.0, 0.0]), np.diag([0.0, 1.0]), np.zeros((2, 2))
-POINTS = {
-    "2-2-2 origin": ([O, O], 3 / 2),
-    "2-2-2 I, 0": ([I, O], 2),
-    "2-2-2 P, Q": ([P, Q], 3 / 2),
-    "2-2-2 I, P": ([I, P], 2),
-    "2-2-2 P, P": ([P, P], 2),
-    "2-2-2-2 origin": ([O, O, O], 3 / 2),
-    "2-2-2-2 I, I, 0": ([I, I, O], 2),
-    "2-2-2-2 P, I, 0": ([P, I, O], 3 / 2),
-    "3-2-3 origin": ([np.zeros((2, 3)), np.zeros((3, 2))], 5 / 2),
-    "3-2-3 A of rank 2, 0": ([np.eye(2, 3), np.zeros((3, 2))], 3),
-}
-
-
-@pytest.mark.parametrize(("weights", "expected"), POINTS.values(), ids=POINTS)
-def test_points_have_the_worked_values(weights, expected):
-    assert deep_linear_local(rank_array(weights)) == expected
 
 
 def test_a_network_of_the_published_classes_has_the_worked_value():

@@ -1,20 +1,26 @@
-"""The store: a run is what its directory says; a step is whole, or named and made anew; a failed write costs nothing."""
+"""The store: what is saved is what is loaded, any damage is named, and a failed write costs nothing."""
 
+import builtins
 import errno
+import io
 import json
 import os
-import shutil
-import warnings
+import subprocess
+import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import chex
 import jax
+import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
-import orbax.checkpoint as ocp
+import optax
 import pytest
 
-from toymodels import store
+from sweeps import store
+
+REFERENCE = Path(__file__).parents[2] / "checkpoints" / "reference"
 
 
 class State(NamedTuple):
@@ -29,157 +35,200 @@ def tree(seed: int = 0) -> State:
     return State(seed, params, (np.int32(3), None, [np.arange(5, dtype=np.int32), rng.normal(size=())]))
 
 
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory) -> Path:
-    """A series with steps 1 and 2. Tests that damage it work on a copy."""
-    directory = tmp_path_factory.mktemp("series") / "steps"
-    for step in (1, 2):
-        store.save(directory, step, tree(step))
-    return directory
+def words(tree: Any) -> Any:
+    return jax.tree.map(np.asarray, jax.device_get(store.pack(tree)))
+
+
+def assert_same(found: Any, expected: Any) -> None:
+    """The same structure, types, shapes and bits."""
+    chex.assert_trees_all_equal_structs(found, expected)
+    for one, other in zip(jax.tree.leaves(words(found)), jax.tree.leaves(words(expected)), strict=True):
+        assert (one.dtype, one.shape, one.tobytes()) == (other.dtype, other.shape, other.tobytes())
 
 
 @pytest.fixture
-def series(saved, tmp_path) -> Path:
-    return shutil.copytree(saved, tmp_path / "steps")
+def path(tmp_path) -> Path:
+    path = tmp_path / "series" / "0.npz"
+    store.save(path, tree(1), {"rows": [0, 3]})
+    return path
 
 
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+def damaged(path: Path, like: Any = None) -> str:
+    """The sentence with which a damaged file is refused."""
+    with pytest.raises(store.DamagedCheckpoint) as refusal:
+        store.load(path, tree() if like is None else like)
+    assert str(path) in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    return str(refusal.value)
 
 
-def flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(bytes(content))
+EXTENDED = ("bfloat16", "float8_e5m2", "float8_e4m3fn", "int4")
+TYPES = ["?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "c8", "c16", ">f4"]
 
 
-def disk_full(*_: Any, **__: Any) -> None:
-    raise OSError(errno.ENOSPC, "No space left on device")
+@pytest.mark.parametrize("name", [*TYPES, *EXTENDED])
+@pytest.mark.parametrize("shape", [(), (0, 3), (2, 3)])
+def test_save_then_load_is_the_identity_for_every_type(tmp_path, name, shape):
+    dtype = np.dtype(getattr(ml_dtypes, name, name))
+    leaf = np.arange(1, 1 + np.prod(shape)).reshape(shape).astype(dtype)
+    for saved in (leaf, {"x": leaf.T}):
+        store.save(tmp_path / "a", saved)
+        assert_same(store.load(tmp_path / "a", saved), saved)
 
 
-def killed(*_: Any, **__: Any) -> None:
-    raise KeyboardInterrupt
-
-
-def never() -> State:
-    pytest.fail("an intact step was computed again")
-
-
-def test_save_then_load_is_the_identity(series):
-    chex.assert_trees_all_equal(store.load(series, 2, tree()), tree(2))
-    assert isinstance(store.load(series, 2, tree()), State)
-
-
-def test_without_a_structure_load_gives_dictionaries(series):
-    found = store.load(series, 2)
-    chex.assert_trees_all_equal(found["params"], tree(2).params)
-    assert found["step"] == 2
-    chex.assert_trees_all_equal(found["opt_state"][2], list(tree(2).opt_state[2]))
+def test_save_then_load_is_the_identity_for_odd_trees(tmp_path):
+    odd = {
+        "a.b": np.ones(1),
+        "a": {"b": np.zeros(1)},
+        "a/b": jnp.ones(2),
+        "[0]": (np.ones(2), [np.zeros(3)]),
+        "\0": 3,
+        "file": None,
+        "optimiser": optax.add_noise(0.1, 0.5, jax.random.key(0)).init(jnp.ones(3)),
+        "keys": jax.random.split(jax.random.key(3, impl="rbg"), (2, 2)),
+        "state": tree(),
+    }
+    for place in ("plain", "job[1]", "a*b?"):
+        store.save(tmp_path / place / "0.npz", odd)
+        found = store.load(tmp_path / place / "0.npz", odd)
+        assert_same(found, odd)
+        assert found["keys"].dtype == odd["keys"].dtype, "another generator"
 
 
 def test_shapes_alone_are_structure_enough(tmp_path):
-    arrays = {"W": jax.numpy.arange(6.0).reshape(2, 3), "step": jax.numpy.int32(3)}
-    store.save(tmp_path, 0, arrays)
-    chex.assert_trees_all_equal(store.load(tmp_path, 0, jax.eval_shape(lambda: arrays)), jax.device_get(arrays))
-
-
-def test_a_step_of_other_shapes_is_named_and_made_anew(series):
-    wider = tree(2)._replace(params={"W": np.ones((3, 9), np.float32), "b": np.ones(9, np.float32)})
-    with pytest.raises(store.DamagedCheckpoint, match=r"holds arrays of shapes .*\(3, 4\).* not .*\(3, 9\)"):
-        store.load(series, 2, wider)
-    with pytest.warns(UserWarning, match="written with other settings"):
-        chex.assert_trees_all_equal(store.resume(series, 2, wider, lambda: wider), wider)
-    chex.assert_trees_all_equal(store.load(series, 2, wider), wider)
-
-
-@pytest.mark.parametrize("damage", [truncate, Path.unlink, flip])
-def test_damage_to_any_file_of_a_step_is_named_and_the_step_made_anew(saved, tmp_path, damage):
-    files = [path.relative_to(saved) for path in sorted((saved / "2").rglob("*")) if path.is_file()]
-    assert len(files) > 5
-    for i, file in enumerate(files):
-        series = shutil.copytree(saved, tmp_path / str(i))
-        damage(series / file)
-        name = rf"[/ ]{file.relative_to('2')}\W"
-        with pytest.raises(store.DamagedCheckpoint, match=name):
-            store.load(series, 2, tree())
-        with pytest.warns(UserWarning, match=name):
-            assert store.steps(series) == [1]
-        with pytest.warns(UserWarning, match=name):
-            chex.assert_trees_all_equal(store.resume(series, 2, tree(), lambda: tree(2)), tree(2))
-        assert store.steps(series) == [1, 2]
-        chex.assert_trees_all_equal(store.load(series, 1, tree()), tree(1))
-        chex.assert_trees_all_equal(store.load(series, 2, tree()), tree(2))
-
-
-def test_resume_does_not_repeat_an_intact_step(series):
-    chex.assert_trees_all_equal(store.resume(series, 2, tree(), never), tree(2))
-
-
-def test_resume_computes_and_keeps_a_step_that_is_not_there(series):
-    calls = []
-    compute = lambda: calls.append(3) or tree(3)
-    chex.assert_trees_all_equal(store.resume(series, 3, tree(), compute), tree(3))
-    assert len(calls) == 1
-    chex.assert_trees_all_equal(store.resume(series, 3, tree(), never), tree(3))
-
-
-def test_steps_are_in_numerical_order_and_other_names_are_passed_over(saved, tmp_path):
-    for step in (10, 9, 2):
-        shutil.copytree(saved / "1", tmp_path / str(step))
-    (tmp_path / "notes").mkdir()
-    assert store.steps(tmp_path) == [2, 9, 10]
-    assert store.steps(tmp_path / "nowhere") == []
-
-
-@pytest.mark.parametrize("function", ["rename", "replace"])
-def test_what_a_save_killed_before_a_rename_leaves_is_swept_away(series, monkeypatch, function):
-    """Orbax writes a step beside its place and renames it; the digest is replaced into it after that."""
-    with monkeypatch.context() as patch:
-        patch.setattr(os, function, killed)
-        with pytest.raises(KeyboardInterrupt):
-            store.save(series, 3, tree(3))
-    left = {path.name for path in series.iterdir()} - {"1", "2"}
-    assert len(left) == 1
-    (series / "3.orbax-checkpoint-tmp-1700000000").mkdir()  # as older versions of Orbax name it
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # without a digest, step 3 is named
-        assert store.steps(series) == [1, 2]
-        store.resume(series, 3, tree(), lambda: tree(3))
-    assert {path.name for path in series.iterdir()} == {"1", "2", "3"}
-    chex.assert_trees_all_equal(store.load(series, 3, tree()), tree(3))
-
-
-def test_a_step_without_its_digest_is_made_anew(series):
-    (series / "2" / store.DIGEST).unlink()
-    with pytest.warns(UserWarning, match=rf"2 is incomplete: {store.DIGEST} is missing"):
-        chex.assert_trees_all_equal(store.resume(series, 2, tree(), lambda: tree(5)), tree(5))
+    make = lambda: {"W": jnp.arange(6.0).reshape(2, 3), "step": jnp.int32(3), "key": jax.random.key(2)}
+    store.save(tmp_path / "a", make())
+    assert_same(store.load(tmp_path / "a", jax.eval_shape(make)), make() | jax.device_get(make()))
 
 
 @pytest.mark.parametrize(
-    ("owner", "name"), [(Path, "write_bytes"), (os, "replace"), (os, "rename"), (ocp.Checkpointer, "save")]
+    ("change", "say"),
+    [
+        (dict(W=np.ones((3, 9), np.float32)), r"holds \.params\['W'\] as float32\[3, 4\], not float32\[3, 9\]"),
+        (dict(W=np.ones((3, 4))), r"as float32\[3, 4\], not float64\[3, 4\]"),
+        (dict(c=np.ones(2)), r"holds no leaf \.params\['c'\]"),
+        (dict(b=None), r"also holds \.params\['b'\]"),
+    ],
 )
-def test_a_save_that_fails_leaves_the_earlier_steps_as_they_were(series, monkeypatch, owner, name):
+def test_other_leaves_than_those_asked_for_are_named(path, change, say):
+    with pytest.raises(store.DamagedCheckpoint, match=f"{say}.*written with other settings"):
+        store.load(path, tree()._replace(params=tree().params | change))
+
+
+def test_a_file_cut_at_any_place_is_damaged(path):
+    content = path.read_bytes()
+    for size in [*range(0, 80), *range(80, len(content), 37), len(content) - 1]:
+        path.write_bytes(content[:size])
+        assert "truncated" in damaged(path)
+
+
+def test_a_flipped_bit_is_noticed_wherever_it_changes_what_is_held(path):
+    """A date in the archive's own headers changes nothing; everything else is damage."""
+    content, expected, harmless = path.read_bytes(), store.read(path), 0
+    for place in range(len(content)):
+        altered = bytearray(content)
+        altered[place] ^= 1 << (place % 8)
+        path.write_bytes(altered)
+        try:
+            found = store.read(path)
+        except store.DamagedCheckpoint:
+            continue
+        assert_same(found.leaves, expected.leaves)
+        assert found.about == expected.about
+        harmless += 1
+    assert harmless < len(content) / 4, "more than the headers"
+
+
+def write_members(path: Path, **members: Any) -> None:
+    np.savez(path, **members)
+
+
+def hostile(kind: str, path: Path) -> None:
+    with np.load(path) as file:
+        members = {name: file[name] for name in file.files}
+    if kind == "pickle":
+        write_members(path, **members | {"leaf.step": np.array([{}], object)})
+    elif kind == "npy":
+        with path.open("wb") as file:
+            np.save(file, np.ones(3))
+    elif kind == "huge":
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(header, dict(descr="<f8", fortran_order=False, shape=(10**15,)))
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("leaf.npy", header.getvalue())
+    elif kind == "no digest":
+        write_members(path, **{name: leaf for name, leaf in members.items() if name != store.DIGEST})
+    elif kind == "missing":
+        path.unlink()
+    else:
+        write_members(path, **members | {store.ABOUT: np.array(kind)})
+
+
+JSONS = ["", "[]", "{}", "null", '{"about": 3}', "{" * 9999, '{"types": {}}', '{"about": {}, "types": []}']
+
+
+@pytest.mark.parametrize("kind", ["pickle", "npy", "huge", "no digest", "missing", *JSONS])
+def test_hostile_content_gets_a_sentence(path, kind):
+    hostile(kind, path)
+    damaged(path)
+
+
+def test_another_description_of_the_same_arrays_is_noticed(path):
+    text = json.dumps({"about": {"rows": [3, 6]}, "types": json.loads(str(np.load(path)["about"]))["types"]})
+    hostile(text, path)
+    assert "does not agree with its SHA-256" in damaged(path)
+
+
+def test_what_is_no_array_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"leaf \['f'\] .* is no array of numbers"):
+        store.save(tmp_path / "a", {"f": object()})
+
+
+class Full(io.FileIO):
+    """A file on a disk that fills after some bytes."""
+
+    def write(self, content: Any) -> int:
+        super().write(bytes(content)[:100])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("where", ["open", "write", "fsync", "replace"])
+def test_a_write_that_fails_names_the_file_and_leaves_the_old_one(path, monkeypatch, where):
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
     with monkeypatch.context() as patch:
-        patch.setattr(owner, name, disk_full)
-        with pytest.raises(OSError, match=r"checkpoint 3 could not be written to .*steps: no space left on the device"):
-            store.save(series, 3, tree(3))
-    assert {path.name for path in series.iterdir()} <= {"1", "2", "3"}
-    for step in (1, 2):
-        chex.assert_trees_all_equal(store.load(series, step, tree()), tree(step))
-    with pytest.raises(store.DamagedCheckpoint, match="3 is incomplete"):
-        store.load(series, 3, tree())
+        if where in ("open", "write"):
+            patch.setattr(builtins, "open", refuse if where == "open" else lambda path, mode: Full(path, "w"))
+        else:
+            patch.setattr(os, where, refuse)
+        with pytest.raises(OSError, match=r"0\.npz could not be written: No space left") as error:
+            store.save(path, tree(2))
+    assert error.value.errno == errno.ENOSPC
+    assert_same(store.load(path, tree()), jax.tree.map(np.asarray, tree(1)))
+    assert [entry.name for entry in path.parent.iterdir()] == ["0.npz"]
 
 
-@pytest.mark.parametrize(("owner", "name"), [(Path, "write_bytes"), (os, "replace")])
-def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch, owner, name):
-    path = tmp_path / "results.json"
-    store.write_atomically(path, "old")
-    write = Path.write_bytes
-    halfway = lambda self, content: (write(self, content[:2]), disk_full())
-    monkeypatch.setattr(owner, name, halfway if name == "write_bytes" else disk_full)
-    with pytest.raises(OSError, match="No space left"):
-        store.write_atomically(path, "new and longer")
-    assert path.read_text() == "old"
+def test_a_full_disk_leaves_nothing_half_written(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("mounting a small file system needs privileges")
+    try:
+        store.save(disk / "a", np.ones(10))
+        with pytest.raises(OSError, match="b could not be written: No space left"):
+            store.save(disk / "b", np.ones(10**5))
+        assert [path.name for path in disk.iterdir()] == ["a"]
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_a_file_is_on_disk_before_it_has_its_name(path, monkeypatch):
+    order, fsync, replace = [], os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda file: (order.append("fsync"), fsync(file)))
+    monkeypatch.setattr(os, "replace", lambda *paths: (order.append("replace"), replace(*paths)))
+    store.save(path, tree(2))
+    assert order == ["fsync", "replace"]
 
 
 def test_a_write_makes_its_directory_and_leaves_one_file(tmp_path):
@@ -188,48 +237,11 @@ def test_a_write_makes_its_directory_and_leaves_one_file(tmp_path):
     assert list((tmp_path / "a").iterdir()) == [tmp_path / "a" / "b"]
 
 
-IDENTITY = {"experiment": "tms", "arguments": {"seeds": 4, "gamma": 1.0, "names": ("a", "b")}}
-
-
-def test_a_run_is_recognised(tmp_path):
-    store.describe(tmp_path, IDENTITY, commit="abc")
-    before = (tmp_path / "run.json").read_bytes()
-    store.describe(tmp_path, IDENTITY, commit="abc")
-    assert (tmp_path / "run.json").read_bytes() == before
-    assert json.loads(before)["identity"]["arguments"]["seeds"] == 4
-
-
-def test_another_run_is_refused_with_every_difference_named(tmp_path):
-    store.describe(tmp_path, IDENTITY)
-    before = (tmp_path / "run.json").read_bytes()
-    other = {"experiment": "tms", "arguments": {"seeds": 8, "names": ("a", "c"), "draws": 2}}
-    with pytest.raises(store.DifferentRun) as refusal:
-        store.describe(tmp_path, other)
-    for difference in (
-        "arguments.seeds is 4 there and 8 here",
-        "arguments.gamma is 1.0 there and None here",
-        "arguments.draws is None there and 2 here",
-        "arguments.names is ['a', 'b'] there and ['a', 'c'] here",
-        "give another --out",
-    ):
-        assert difference in str(refusal.value)
-    assert "experiment" not in str(refusal.value)
-    assert (tmp_path / "run.json").read_bytes() == before
-
-
-def test_other_circumstances_are_a_warning(tmp_path):
-    store.describe(tmp_path, IDENTITY, commit="abc", jax="0.10")
-    with pytest.warns(UserWarning, match="commit is 'abc' there and 'def' here") as caught:
-        store.describe(tmp_path, IDENTITY, commit="def", jax="0.10")
-    assert len(caught) == 1
-
-
-def test_a_damaged_description_is_refused(tmp_path):
-    path = tmp_path / "run.json"
-    store.describe(tmp_path, IDENTITY, commit="abc")
-    whole = path.read_bytes()
-    halves = [whole[:size] for size in range(len(whole.rstrip()))]
-    for damaged in [*halves, b"{}", b"[]", b'{"identity": {}}', b"\xff" + whole[1:]]:
-        path.write_bytes(damaged)
-        with pytest.raises(store.DifferentRun, match=r"run.json cannot be read .* move .* away"):
-            store.describe(tmp_path, IDENTITY, commit="abc")
+def test_what_orbax_wrote_is_read():
+    series = REFERENCE / "llc"
+    step = min(int(path.name) for path in series.iterdir() if path.name.isdigit())
+    found = store.load_orbax(series, step)
+    assert np.isfinite(found["value"]).all()
+    assert np.ndim(found["value"]) == 1
+    with pytest.raises(store.DamagedCheckpoint, match="cannot be read"):
+        store.load_orbax(series, 10**6)

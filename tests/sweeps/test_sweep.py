@@ -2,54 +2,40 @@
 
 import re
 import shutil
+from pathlib import Path
 
+import cases
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from experiments import devices, sweep
-from experiments.record import recording
-from toymodels import training as train
-from toymodels.models.autoencoder import Autoencoder
-from toymodels.store import DIGEST
-from toymodels.task import Batch, Task, objective
+import sweeps
+from sweeps import devices
+from toymodels import training
+from toymodels.task import objective
 from toymodels.tasks.superposition import sparse_features
 
-GRID = {"seed": np.arange(10), "scale": np.linspace(0.1, 1, 10, dtype=np.float32)}
-MODEL, CHECKPOINTS = Autoencoder(3, 2), np.array([0, 1, 2, 4, 8, 9, 12], np.int32)
 COLLECTIVE = re.compile(r"all-reduce|all-gather|collective-permute|all-to-all|reduce-scatter|collective-broadcast")
 
 
-def point(at):
-    """Something with a matrix product, a random number and an integer in it."""
-    x = jax.random.normal(jax.random.key(at["seed"]), (4, 4))
-    return {"value": jnp.sum(jnp.tanh(at["scale"] * x @ x)), "row": x[0], "twice": 2 * at["seed"]}
-
-
-def train_point(at, state, checkpoints):
-    """The autoencoder on features of the point's density, with the point's learning rate."""
-    task, tx = sparse_features(jnp.ones(3), at["density"]), optax.adam(at["rate"])
-    key, loss = jax.random.key(at["seed"]), objective(MODEL, task)
-    return train.advance(key, state, checkpoints, loss=loss, task=task, tx=tx, batch_size=4)
-
-
-def begin(grid) -> train.TrainState:
-    """The state of every point before its first step; the step is shared."""
-    first = lambda seed: train.start(MODEL.init(jax.random.key(seed), jnp.zeros(3))["params"], optax.adam(0.1))
-    return jax.vmap(first)(grid["seed"])._replace(step=np.int32(0))
-
-
-def quadratic(at, state, checkpoints):
+def quadratic(at, w, times):
     """w <- w - rate w, which diverges for a rate above 2."""
-    task = Task(lambda key, n: Batch(jnp.zeros(n), jnp.zeros(n)), lambda prediction, y: prediction - y)
-    loss = lambda params, batch: params["w"] ** 2 / 2 + batch.x
-    return train.advance(
-        jax.random.key(0), state, checkpoints, loss=loss, task=task, tx=optax.sgd(at["rate"]), batch_size=1
-    )
+
+    def to(state, stop):
+        step, w = state
+        w = jax.lax.fori_loop(step, stop, lambda _, w: w - at["rate"] * w, w)
+        return (stop, w), w
+
+    return jax.lax.scan(to, w, times)
+
+
+def train_quadratic(*rates: float, times=(0, 5, 10, 20), chunk: int = 2) -> np.ndarray:
+    begin = lambda at: (jnp.int32(0), jnp.float32(1))
+    return sweeps.scan(quadratic, sweeps.product(rate=rates), begin, times, chunk=chunk).outputs
 
 
 def first_overflow(rate: float) -> int:
@@ -63,23 +49,15 @@ def first_overflow(rate: float) -> int:
     raise AssertionError(f"rate {rate} does not diverge")
 
 
-def train_quadratic(*rates: float, steps=(0, 5, 10, 20), chunk: int = 2) -> train.Trajectory:
-    state = train.TrainState(np.int32(0), {"w": np.ones(len(rates), np.float32)}, optax.sgd(0.1).init({}))
-    return sweep.train(quadratic, sweep.product(rate=rates), state, np.array(steps, np.int32), chunk=chunk)
-
-
-def flip(path) -> None:
+def flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(bytes(content))
 
 
-def written(series) -> dict[str, int]:
+def written(series: Path) -> dict[str, int]:
     """When each step of a series was written."""
-    return {path.name: (path / DIGEST).stat().st_mtime_ns for path in series.iterdir() if path.is_dir()}
-
-
-RUNS = sweep.product(density=[0.2, 0.6, 1.0], rate=[0.1, 0.01]) | {"seed": np.arange(6)}
+    return {path.name: path.stat().st_mtime_ns for path in series.iterdir()}
 
 
 def compiled_by(compute):
@@ -104,23 +82,19 @@ def compiled_by(compute):
         return compute(), texts
 
 
-def train_runs(chunk: int = 3) -> train.Trajectory:
-    return sweep.train(train_point, RUNS, begin(RUNS), CHECKPOINTS, chunk=chunk)
-
-
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory):
-    """The directory of the sweep of RUNS, with its three chunks."""
+    """The directory of the training sweep, with its three chunks."""
     directory = tmp_path_factory.mktemp("run")
-    with recording(directory):
-        train_runs()
+    with sweeps.run(directory):
+        cases.trained()
     return directory
 
 
 @pytest.fixture(scope="module")
 def compiled():
-    """The sweep of RUNS, kept nowhere, with its programs."""
-    return compiled_by(train_runs)
+    """The training sweep, kept nowhere, with its programs."""
+    return compiled_by(cases.trained)
 
 
 @pytest.fixture
@@ -128,33 +102,76 @@ def whole(compiled):
     return compiled[0]
 
 
-def test_a_product_is_every_combination_with_the_first_axis_slowest():
-    grid = sweep.product(rate=[0.1, 0.2], seed=range(3))
-    assert list(zip(grid["rate"], grid["seed"], strict=True)) == [(r, s) for r in (0.1, 0.2) for s in range(3)]
+def rows(tree, index):
+    return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
-def test_an_axis_without_values_is_refused():
-    with pytest.raises(ValueError, match="the axis 'seed' has no values: give it at least one"):
-        sweep.product(rate=[0.1], seed=[])
-
-
-@pytest.mark.parametrize("sizes", [(4, 5), (0, 0)])
-def test_a_grid_of_different_lengths_is_refused(sizes):
-    grid = {"a": np.zeros(sizes[0]), "b": np.zeros(sizes[1])}
-    with pytest.raises(ValueError, match=rf"leading axes of {re.escape(str(sorted(set(sizes))))}: all need the same"):
-        sweep.run(point, grid)
+def stacked(trees):
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
 @pytest.mark.parametrize(("size", "batch"), [(2, 64), (10, 2), (10, 64)])
 def test_a_sweep_over_four_devices_equals_the_loop_on_one(size, batch):
     """Up to 1e-5: products of batches of matrices add their terms in another order."""
-    grid = jax.tree.map(lambda leaf: leaf[:size], GRID)
+    grid = rows(cases.GRID, slice(size))
     assert jax.device_count() == 4
-    found = sweep.run(point, grid, batch=batch)
-    one = jax.jit(point)
-    loop = [one(jax.tree.map(lambda leaf: leaf[i], grid)) for i in range(size)]
-    expected = jax.tree.map(lambda *leaves: np.stack(leaves), *loop)
+    found = sweeps.map(cases.point, grid, batch=batch)
+    one = jax.jit(cases.point)
+    expected = stacked([one(rows(grid, i)) for i in range(size)])
     chex.assert_trees_all_close({name: found[name].values for name in found}, expected, rtol=1e-5)
+
+
+def test_a_training_sweep_equals_its_runs(whole):
+    """Up to 1e-5, as above."""
+    one = jax.jit(lambda at: cases.steps(at, cases.begin(at), cases.TIMES)[1])
+    expected = stacked([one(rows(cases.RUNS, i)) for i in range(6)])
+    chex.assert_trees_all_close(whole.outputs, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_number_of_devices_changes_no_bit(whole, monkeypatch, count):
+    few = Mesh(np.array(jax.local_devices()[:count]), ("sweep",), axis_types=(AxisType.Auto,))
+    chosen = cases.trained(block=2), sweeps.map(cases.point, cases.GRID, block=2)
+    monkeypatch.setattr(devices, "mesh", lambda: few)
+    chex.assert_trees_all_equal(cases.trained(block=2).outputs, chosen[0].outputs)
+    assert sweeps.map(cases.point, cases.GRID, block=2).identical(chosen[1])
+
+
+@pytest.mark.parametrize("cut", [dict(chunk=1), dict(chunk=7), dict(batch=1), dict(batch=4, chunk=2)])
+def test_chunks_and_batches_do_not_change_a_training_sweep_by_a_bit(whole, cut):
+    chex.assert_trees_all_equal(cases.trained(**cut).outputs, whole.outputs)
+
+
+def test_segments_compose(whole):
+    """A scan from the states that another left is the scan that was not cut; a key in the state goes with it."""
+    grid = sweeps.product(scale=[0.5, 2.0], seed=range(3))
+    both = sweeps.scan(cases.walk, grid, cases.walk_begin, [2, 5, 9], chunk=1)
+    first = sweeps.scan(cases.walk, grid, cases.walk_begin, [2, 5])
+    last = rows(first.outputs, (slice(None), -1))
+
+    def again(at):
+        key = jax.random.wrap_key_data(at["last"]["key"])
+        return {"step": jnp.int32(5), "key": key, "x": at["last"]["x"]}
+
+    then = sweeps.scan(cases.walk, grid | {"last": last}, again, [9])
+    chex.assert_trees_all_equal(rows(then.outputs, (slice(None), 0)), rows(both.outputs, (slice(None), 2)))
+
+
+def test_counters_that_go_their_own_ways_are_carried_by_each_point():
+    def count(at, state, times):
+        state = {"step": state["step"] + at["by"]}
+        return state, jnp.full(times.shape, state["step"])
+
+    found = sweeps.scan(count, sweeps.product(by=[1, 5]), lambda at: {"step": jnp.int32(0)}, [1, 2, 3], chunk=1)
+    assert found.outputs.tolist() == [[1, 2, 3], [5, 10, 15]]
+
+
+def test_an_optimisers_count_is_not_shared():
+    """Adam's powers of one number differ in the last bit from those of many."""
+    from sweeps.state import counters_of
+
+    state = jax.vmap(cases.begin)(cases.RUNS)
+    assert counters_of(state) == (0,)
 
 
 def test_a_sharded_sum_would_be_seen():
@@ -164,90 +181,36 @@ def test_a_sharded_sum_would_be_seen():
 
 
 def test_a_compiled_sweep_has_no_collectives(compiled):
-    _, programs = compiled_by(lambda: sweep.run(point, GRID))
+    _, programs = compiled_by(lambda: sweeps.map(cases.point, cases.GRID))
     spread = [text for text in programs + compiled[1] if "num_partitions=4" in text]
     assert len(spread) > 1
     assert not any(COLLECTIVE.search(text) for text in spread)
 
 
-def test_a_training_sweep_equals_its_runs(whole):
-    """Up to 1e-5, as above."""
-    one = jax.jit(lambda at, state: train_point(at, state, CHECKPOINTS)[1])
-    states = begin(RUNS)._replace(step=np.zeros(6, np.int32))
-    runs = [one(*jax.tree.map(lambda leaf: leaf[j], (RUNS, states))) for j in range(6)]
-    expected = jax.tree.map(lambda *leaves: np.stack(leaves), *runs)
-    chex.assert_trees_all_close(whole, expected._replace(step=CHECKPOINTS), atol=1e-5)
-
-
-@pytest.mark.parametrize("chunk", [1, 7])
-def test_chunks_do_not_change_a_training_sweep_by_a_bit(whole, chunk):
-    chex.assert_trees_all_equal(train_runs(chunk), whole)
-
-
-def test_a_killed_training_sweep_resumes_to_the_same_bits(whole, recorded, tmp_path):
+@pytest.mark.parametrize("break_it", [Path.unlink, flip])
+def test_a_stopped_sweep_resumes_to_the_same_bits_and_repeats_nothing(whole, recorded, tmp_path, break_it, recwarn):
     directory = shutil.copytree(recorded, tmp_path / "run")
-    before = written(directory / "steps" / "0")
-    assert set(before) == {"2", "9", "12"}
-    for later in ("9", "12"):
-        shutil.rmtree(directory / "steps" / "0" / later)
-    with recording(directory):
-        chex.assert_trees_all_equal(train_runs(), whole)
-    after = written(directory / "steps" / "0")
-    assert {step for step in before if after[step] != before[step]} == {"9", "12"}
-
-
-def test_a_damaged_chunk_is_named_and_made_anew_to_the_same_bits(whole, recorded, tmp_path):
-    directory = shutil.copytree(recorded, tmp_path / "run")
-    before = written(directory / "steps" / "0")
-    file = next((directory / "steps" / "0" / "9" / "d").iterdir())
-    flip(file)
-    with recording(directory), pytest.warns(UserWarning, match=file.name):
-        chex.assert_trees_all_equal(train_runs(), whole)
-    after = written(directory / "steps" / "0")
-    assert {step for step in before if after[step] != before[step]} == {"9"}
-
-
-def test_a_resumed_sweep_repeats_only_what_is_damaged(tmp_path):
-    run = lambda: sweep.run(point, GRID, name="points", batch=2)
-    with recording(tmp_path):
-        first, before = run(), written(tmp_path / "points")
-        shutil.rmtree(tmp_path / "points" / "1")
-        assert run().identical(first)
-    after = written(tmp_path / "points")
-    assert {step for step in before if after[step] != before[step]} == {"1"}
+    before = written(directory / "steps")
+    assert set(before) == {f"000000-00000{part}.npz" for part in range(3)}
+    break_it(directory / "steps" / "000000-000001.npz")
+    (directory / "steps" / ".000000-000001.npz.partial").write_text("what a killed process left")
+    with sweeps.run(directory):
+        chex.assert_trees_all_equal(cases.trained().outputs, whole.outputs)
+    after = written(directory / "steps")
+    assert {step for step in before if after[step] != before[step]} == {"000000-000001.npz"}
+    assert set(after) == set(before)
+    said = [str(warning.message) for warning in recwarn]
+    assert bool(said) == (break_it is flip)
+    assert all("000000-000001.npz" in line and "made anew" in line for line in said)
 
 
 def test_a_begun_sweep_keeps_its_batches_whatever_is_asked_later(tmp_path):
-    with recording(tmp_path):
-        first, before = sweep.run(point, GRID, batch=2), written(tmp_path / "sweep")
-        assert sweep.run(point, GRID, block=1, batch=5).identical(first)
-    assert written(tmp_path / "sweep") == before
+    with sweeps.run(tmp_path):
+        first, before = sweeps.map(cases.point, cases.GRID, batch=2), written(tmp_path / "point")
+    with sweeps.run(tmp_path):
+        assert sweeps.map(cases.point, cases.GRID, block=1, batch=5).identical(first)
+    assert written(tmp_path / "point") == before
     assert len(before) == 5
-
-
-def test_a_product_labels_its_axes_and_any_other_grid_its_points():
-    one = lambda at: {"sum": at["a"] + at["b"], "pair": {"both": jnp.stack([at["a"], at["b"]])}}
-    found = sweep.run(one, sweep.product(a=[3.0, 1.0], b=[10.0, 20.0, 30.0]), dims={"pair.both": ["which"]})
-    assert found["sum"].dims == ("a", "b")
-    assert found["sum"].sel(a=1.0, b=30.0) == 31
-    assert found["pair.both"].dims == ("a", "b", "which")
-    assert found["pair.both"].sel(a=3.0, b=20.0).values.tolist() == [3, 20]
-    loose = sweep.run(one, {"a": np.array([1.0, 1.0, 2.0]), "b": np.array([5.0, 6.0, 5.0])})
-    assert loose["sum"].dims == ("point",)
-    assert loose["pair.both"].dims == ("point", "pair.both_0")
-    assert loose.swap_dims(point="b").a.values.tolist() == [1, 1, 2]
-
-
-def test_a_grid_of_keys_has_no_labels():
-    found = sweep.run(lambda at: jax.random.uniform(at["key"]), {"key": jax.random.split(jax.random.key(0), 3)})
-    assert found.result.dims == ("point",)
-    assert len(np.unique(found.result)) == 3
-
-
-def test_a_grid_of_arrays_is_labelled_by_its_numbers():
-    found = sweep.run(lambda at: at["W"].sum() + at["seed"], {"W": np.ones((3, 2, 2)), "seed": np.arange(3)})
-    assert found.result.values.tolist() == [4, 5, 6]
-    assert set(found.coords) == {"seed"} | {"point"} & set(found.coords)
 
 
 WIDE = {"scale": np.linspace(0, 1, 64, dtype=np.float32)}
@@ -259,47 +222,52 @@ def wide(at):
     return jax.lax.fori_loop(0, 3, lambda _, x: jnp.sin(at["scale"] * x), x).sum()
 
 
-@pytest.mark.parametrize("megabytes", [10, 30, 100])
+def of_one(at, _):
+    return wide(at), ()
+
+
+@pytest.mark.parametrize("megabytes", [10, 100])
 def test_a_block_stays_within_the_stated_memory(megabytes, monkeypatch):
     monkeypatch.setattr(devices, "_capacity", lambda: 10**12)
-    block = devices.block_size(wide, WIDE, memory=megabytes * 10**6)
-    blocks = jax.tree.map(lambda leaf: leaf[:block], WIDE)
-    analysis = jax.jit(jax.vmap(wide)).lower(blocks).compile().memory_analysis()
-    assert analysis.temp_size_in_bytes <= megabytes * 10**6
-    assert analysis.temp_size_in_bytes > megabytes * 10**6 / 4, "the bound is not used"
+    block = devices.block_size(of_one, WIDE, (), memory=megabytes * 10**6)
+    taken = devices.memory_of(jax.jit(jax.vmap(wide)).lower(rows(WIDE, slice(block))).compile())
+    assert megabytes * 10**6 / 4 < taken <= megabytes * 10**6
 
 
 def test_without_a_bound_a_block_fits_the_cache(monkeypatch):
     monkeypatch.setattr(devices, "_capacity", lambda: 50 * 10**6)
-    assert 5 <= devices.block_size(wide, WIDE, memory=None) <= 13
+    assert 5 <= devices.block_size(of_one, WIDE, (), memory=None) <= 13
     monkeypatch.setattr(devices, "_capacity", lambda: 2 * 10**6)
-    assert devices.block_size(wide, WIDE, memory=None) == 2, "single points lose the batch axis of their products"
-
-
-def test_a_point_larger_than_the_bound_is_refused_with_what_to_write():
-    with pytest.raises(ValueError, match=r"one point .* needs \d+ MB .* write --memory \d+MB or more"):
-        devices.block_size(wide, WIDE, memory=10**6)
+    assert devices.block_size(of_one, WIDE, (), memory=None) == 2, "single points lose the batch axis of their products"
 
 
 @pytest.mark.parametrize("block", [None, 64])
-def test_the_bound_of_a_record_is_the_sweeps_whatever_block_is_asked_for(block, tmp_path):
-    with pytest.raises(ValueError, match="the bound is 1 MB"), recording(tmp_path, memory=10**6):
-        sweep.run(wide, WIDE, block=block)
+def test_a_point_larger_than_the_bound_is_refused_with_what_to_write(block, tmp_path):
+    refused = pytest.raises(ValueError, match=r"needs \d+ MB and the bound is 1 MB: write --memory \d+MB or more")
+    with refused, sweeps.run(tmp_path / "run", memory=10**6):
+        sweeps.map(wide, WIDE, block=block)
+    assert not (tmp_path / "run").exists()
+
+
+def test_results_beyond_the_memory_are_refused_before_they_are_computed():
+    with pytest.raises(ValueError, match=r"the results of huge would take .* GB and this machine has"):
+        sweeps.map(lambda at: jnp.zeros((10**9, 10**6)) + at["x"], {"x": np.zeros(4)}, name="huge", block=1)
 
 
 def test_examples_over_devices_give_the_run_on_one():
     task, tx = sparse_features(jnp.ones(3), 0.5), optax.adam(0.1)
+    over = task._replace(sample=lambda key, n: sweeps.examples(task.sample(key, n)))
 
     def one(at, task):
-        params, loss = MODEL.init(jax.random.key(0), jnp.zeros(3))["params"], objective(MODEL, task)
+        params, loss = cases.MODEL.init(jax.random.key(0), jnp.zeros(3))["params"], objective(cases.MODEL, task)
         key = jax.random.key(at["seed"])
-        return train.train(key, params, np.array([5, 20]), loss=loss, task=task, tx=tx, batch_size=64)
+        return training.train(key, params, np.array([5, 20]), loss=loss, task=task, tx=tx, batch_size=64)
 
     grid = {"seed": np.arange(2)}
-    spread = lambda: sweep.run(lambda at: one(at, sweep.examples(task)), grid, across="examples")
+    spread = lambda: sweeps.map(lambda at: one(at, over), grid, name="spread", across="examples")
     found, programs = compiled_by(spread)
     assert any(re.search("all-reduce", text) and "num_partitions=4" in text for text in programs)
-    expected = sweep.run(lambda at: one(at, task), grid)
+    expected = sweeps.map(lambda at: one(at, task), grid, name="one")
     assert np.allclose(found["params.W"], expected["params.W"], atol=1e-5)
 
 
@@ -312,6 +280,20 @@ def test_a_point_that_diverges_is_named_with_its_step_and_spoils_no_other():
         "training went non-finite at step 2 of the sweep point rate=1e+30",
         "training went non-finite at step 7 of the sweep point rate=1000000.0",
     ]
-    good = jax.tree.map(lambda leaf: leaf[[0, 2]], found[1:])
-    chex.assert_trees_all_equal(good, train_quadratic(0.1, 0.5)[1:])
-    assert np.all(np.isfinite(found.params["w"]) == [[1, 1, 1, 1], [1, 1, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]])
+    assert np.array_equal(found[[0, 2]], train_quadratic(0.1, 0.5))
+    assert np.all(np.isfinite(found) == [[1, 1, 1, 1], [1, 1, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]])
+
+
+@pytest.mark.parametrize(
+    ("times", "say"),
+    [([], "at least one"), ([2, 1], "write them increasing"), ([2**31], "from 0 to")],
+)
+def test_times_that_are_none_are_refused(times, say):
+    with pytest.raises(ValueError, match=say):
+        train_quadratic(0.1, times=times)
+
+
+@pytest.mark.parametrize("cut", [dict(block=0), dict(batch=-1), dict(chunk=0)])
+def test_cuts_that_are_none_are_refused(cut):
+    with pytest.raises(ValueError, match=rf"got {next(iter(cut))}="):
+        sweeps.scan(quadratic, {"rate": np.ones(2)}, lambda at: (jnp.int32(0), at["rate"]), [1], **cut)

@@ -75,13 +75,6 @@ def test_geometry_does_not_depend_on_orientation():
     chex.assert_trees_all_close(geometry(turn @ W, b), geometry(W, b), rtol=1e-4)
 
 
-def test_relabelling_the_features_permutes_their_geometry():
-    W, b, order = random(2, 6), random(1, 6)[0], np.array([5, 2, 0, 1, 4, 3])
-    permuted, plain = geometry(W[:, order], b[order]), geometry(W, b)
-    chex.assert_trees_all_close(permuted[:-1], jax.tree.map(lambda leaf: leaf[order], plain[:-1]), rtol=1e-5)
-    chex.assert_trees_all_close(permuted[-1], plain[-1], rtol=1e-5)
-
-
 def test_a_dead_feature_has_no_dimension_and_no_interference():
     W = random(3, 6).at[:, 2].set(0)
     rest = jnp.delete(W, 2, axis=1)
@@ -98,15 +91,6 @@ def test_interference_is_what_is_read_of_the_others():
     norm2 = jnp.sum(W**2, axis=0)
     expected = norm2 / (norm2 + jnp.array(by_hand))
     chex.assert_trees_all_close(dimensionality(jnp.asarray(W)), expected, rtol=1e-4)
-
-
-def test_norm_and_angle_are_polar_coordinates_in_the_plane_alone():
-    W, b = random(2, 6), random(1, 6)[0]
-    found = geometry(W, b)
-    polar = jnp.stack([found.norm * jnp.cos(found.angle), found.norm * jnp.sin(found.angle)])
-    chex.assert_trees_all_close(polar, W, rtol=1e-4)
-    chex.assert_trees_all_equal(found.bias, b)
-    assert np.all(np.isnan(geometry(random(3, 6), b).angle))
 
 
 @pytest.mark.parametrize(("k", "positive"), [(k, p) for k in range(2, 7) for p in range(7 - k)])

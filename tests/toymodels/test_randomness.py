@@ -205,37 +205,19 @@ def np_permute(x: np.ndarray) -> np.ndarray:
     return x ^ (x >> np.uint32(16))
 
 
-def pcg3d(x: np.ndarray, y: int, z: int) -> np.ndarray:
-    """The first word of pcg3d; Jarzynski and Olano 2020, listing 16."""
-    a, c = np.uint32(1664525), np.uint32(1013904223)
-    x, y, z = x * a + c, np.full_like(x, y) * a + c, np.full_like(x, z) * a + c
-    for last in (False, True):
-        x = x + y * z
-        y = y + z * x
-        z = z + x * y
-        if not last:
-            x, y, z = (v ^ (v >> np.uint32(16)) for v in (x, y, z))
-    return x
-
-
 COUNTER = np.arange(2**19, dtype=np.uint32)
 K0, K1 = np.uint32(0x9E3779B9), np.uint32(0x7F4A7C15)
 H = np_permute(COUNTER ^ K0)
 GOOD = np_permute(H ^ K1) ^ H
 BAD = {
     "one round": (np_permute(COUNTER ^ K0 ^ K1), "collisions"),
-    "no feed-forward": (np_permute(np_permute(COUNTER ^ K0) ^ K1), "collisions"),
     "keys that ignore the step": (np.tile(GOOD[:4], (2**17, 1)).T.ravel(), "collisions"),
-    "keys with the step xored in": ((np_permute((COUNTER >> 2 ^ COUNTER & 3) ^ K0)), "collisions"),
-    "low bits of a linear congruential generator": (COUNTER * np.uint32(747796405) + K0, "ones of xor at 131072"),
-    "pcg3d": (pcg3d(COUNTER, 3, 5), "ones of xor at 131072"),
     "biased by 2 % in one bit": (
         GOOD | np.where(np_permute(COUNTER) < 2**32 // 50, np.uint32(1), np.uint32(0)),
         "ones",
     ),
     "repeats a word every sixth": (np.where(COUNTER % 64 == 0, np.roll(GOOD, 6), GOOD), "pairs at 6, bit 0"),
     "linear": (np.bitwise_xor.accumulate(np.tile(GOOD[:31], 2**15)[: 2**19] ^ K1), "rank"),
-    "evenly spaced": (COUNTER * np.uint32(2654435769), "birthday spacings"),
 }
 
 

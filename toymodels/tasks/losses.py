@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Scalar
 
@@ -30,7 +31,7 @@ def answer_loss(prediction: Float[Array, "*positions outputs"], y: Int[Array, ""
     return jax.nn.softplus(jax.nn.logsumexp(others) - logits[y])
 
 
-def entropy(p: Float[Array, "*rest k"]) -> Float[Array, "*rest"]:
+def entropy(p: Float[Array | np.ndarray, "*rest k"]) -> Float[Array, "*rest"]:
     """-sum p log p."""
     return -jnp.sum(jax.scipy.special.xlogy(p, p), axis=-1)
 
