@@ -13,6 +13,8 @@
   a bootstrap interval over seeds.
 """
 
+from collections import defaultdict
+
 import numpy as np
 import xarray as xr
 from jaxtyping import Float, Int
@@ -28,7 +30,7 @@ ANNOUNCERS = {  # variable of the results, and the fixed threshold of its ratio
     "excluded loss": ("excluded", RISES, 0.5),
     "Gini of W_E": ("gini", RISES, 0.67),
 }
-LLC_THRESHOLD = 0.1
+THRESHOLDS = defaultdict(lambda: 0.1, {name: below for name, (*_, below) in ANNOUNCERS.items()})  # else: lambda-hat
 
 
 def memorised(results: xr.Dataset) -> Int[np.ndarray, " run"]:
@@ -75,11 +77,6 @@ def ratio(
     curve = np.where(started & np.isfinite(curve), curve, np.nan)
     with np.errstate(invalid="ignore", divide="ignore"):
         return curve / np.fmax.accumulate(curve, axis=1) if falls else np.fmin.accumulate(curve, axis=1) / curve
-
-
-def threshold(name: str) -> float:
-    """The fixed threshold of an announcer."""
-    return ANNOUNCERS[name][-1] if name in ANNOUNCERS else LLC_THRESHOLD
 
 
 def confirmed(ratio: Float[np.ndarray, "run step"]) -> Float[np.ndarray, "run step"]:

@@ -3,11 +3,11 @@
 import numpy as np
 import xarray as xr
 
-from experiments.grokking.announce import ahead, jumps, memorised, ratios, silent, sounded, threshold
+from experiments.grokking.announce import THRESHOLDS, ahead, jumps, memorised, ratios, silent, sounded
 from experiments.grokking.case import CONTROLS, GROKKING, KINDS
 from experiments.shared import tell
 from experiments.shared.claims import RESAMPLES, Claim, every, median, share
-from experiments.shared.curves import bends
+from experiments.shared.curves import bends, meeting
 from experiments.shared.tell import ASKED
 
 POWER, NANDA = "Power et al. 2022", "Nanda et al. 2023, section 5"
@@ -95,14 +95,14 @@ def announced(part: xr.Dataset, model: str, setting: str) -> list[Claim]:
     each, kind, step, name = ratios(part), part.kind.values, part.step.values, f"lambda-hat, {setting}"
     seen, main = np.isfinite(jumps(of_kind(part, GROKKING))), model == "mlp"
     sounds = lambda name, below: sounded(each[name][kind == GROKKING][seen], step, below)
-    fixed = lambda other: ahead(sounds(name, threshold(name)), sounds(other, threshold(other)))
+    fixed = lambda other: ahead(sounds(name, THRESHOLDS[name]), sounds(other, THRESHOLDS[other]))
     text = f"{model}, {setting}: lambda-hat before the"
     made = [
         lead(f"{text} test loss, fixed thresholds", fixed("test loss"), sign=True, headline=main),
         lead(f"{text} train loss, fixed thresholds", fixed("train loss")),
     ]
     if (kind != GROKKING).any():
-        alarms = np.isfinite(sounded(each[name][kind != GROKKING], step, threshold(name)))
+        alarms = np.isfinite(sounded(each[name][kind != GROKKING], step, THRESHOLDS[name]))
         text = f"{model}, {setting}: false alarms of lambda-hat on controls"
         made.append(share(text, alarms, ASKED, "none", holds=every(~alarms)))
     for control in (control for control in CONTROLS if (kind == control).any()):
@@ -147,9 +147,6 @@ def stages(results: xr.Dataset, setting: str) -> list:
 
 def temperatures(results: xr.Dataset) -> Claim:
     """Whether boundaries at the first temperature have one at the second whose interval meets theirs."""
-    first, second = (stages(results, str(setting)) for setting in results.setting.values)
-    meet = []
-    for own, others in zip(first, second, strict=True):
-        meet += [any(one.low <= other.high and other.low <= one.high for other in others) for one in own]
+    meet = meeting(*(stages(results, str(setting)) for setting in results.setting.values))
     holds = bool(np.mean(meet) > 0.5) if meet else None
     return share("boundaries of stages that are there at both n*beta", meet, ASKED, "most", holds=holds)

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import slt
-from experiments.grokking.announce import ahead, jumps, memorised, ratios, silent, sounded, threshold
+from experiments.grokking.announce import THRESHOLDS, ahead, jumps, memorised, ratios, silent, sounded
 from experiments.grokking.case import CONTROLS, GROKKING, KINDS
 from experiments.grokking.claims import SMALL, lead, of_kind
 from experiments.shared import plots
@@ -72,7 +72,7 @@ def _leads(axes: Axes, part: xr.Dataset) -> None:
     far = -1.1 * step[-1]
     for row, (name, ratio) in enumerate(each.items()):
         for place, (way, (marker, color)) in enumerate(WAYS.items()):
-            below = threshold(name) if way == GROKKING else silent(ratio[kind == way])
+            below = THRESHOLDS[name] if way == GROKKING else silent(ratio[kind == way])
             leads = ahead(sounded(ratio[kind == GROKKING], step, below), jump)[np.isfinite(jump)]
             if leads.size and (kind == way).any():
                 y, found = row + 0.22 * (place - 1), lead(name, leads)
@@ -82,7 +82,7 @@ def _leads(axes: Axes, part: xr.Dataset) -> None:
         axes.plot([], [], marker, color=color, label="fixed threshold" if way == GROKKING else f"silent on: {way}")
     axes.axvline(0, color=TEST, lw=1)
     axes.set(xlim=(far * 1.05, -far * 0.95), xlabel="steps before the jump of the test loss")
-    axes.set_yticks(range(len(each)), [f"{name} ({threshold(name):g})" for name in each])
+    axes.set_yticks(range(len(each)), [f"{name} ({THRESHOLDS[name]:g})" for name in each])
     axes.invert_yaxis()
     axes.set_title("Lead over the jump (MLP, median over seeds, 95 %; left edge: never)")
     axes.legend(loc="lower right")

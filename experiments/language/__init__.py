@@ -18,7 +18,7 @@ import slt
 import sweeps
 import toymodels as tm
 from experiments.language.claims import claims
-from experiments.language.reading import DIMS, EARLIEST, corpus, levels, reading
+from experiments.language.measures import DIMS, EARLIEST, corpus, levels, reading
 from experiments.shared.curves import Setting, curves
 from experiments.shared.ranges import Count, Natural, Positive, at_least, between, checked, multiple
 

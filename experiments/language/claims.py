@@ -1,14 +1,12 @@
 """What is published of the stages of small language models, beside what this one shows; and what the loss alone shows."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import xarray as xr
 
 import slt
 from experiments.shared import tell
 from experiments.shared.claims import Claim, every, median, share
-from experiments.shared.curves import bends, places
+from experiments.shared.curves import bends, meeting, places
 from experiments.shared.tell import ASKED
 
 HOOGLAND, WANG = "Hoogland et al. 2024, published files", "Wang et al. 2024"
@@ -140,14 +138,6 @@ def temperature(results: xr.Dataset, name: str) -> list[Claim]:
         share(text, both, WANG, "all", holds=every(both)),
         median(f"{name}: correlation of the curves at both n*beta", alike, ASKED),
     ]
-
-
-def meeting(one: Sequence[Sequence[slt.SlopeChange]], other: Sequence[Sequence[slt.SlopeChange]]) -> list[bool]:
-    """Of every boundary whether one of the same run's other curve has an interval that meets its own."""
-    found = []
-    for own, others in zip(one, other, strict=True):
-        found += [any(a.low <= b.high and b.low <= a.high for b in others) for a in own]
-    return found
 
 
 def aligned(results: xr.Dataset, name: str) -> Claim:

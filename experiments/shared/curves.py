@@ -111,3 +111,11 @@ def bends(
     for row, error in zip(curve, stderr, strict=True):
         found.append(slt.slope_changes(x, row, slt.inflated(row, error)) if np.isfinite(row).all() else [])
     return found
+
+
+def meeting(one: Sequence[Sequence[Any]], other: Sequence[Sequence[Any]]) -> list[bool]:
+    """Of every change of `one[run]` whether one of `other[run]` has an interval that meets its own."""
+    found = []
+    for own, others in zip(one, other, strict=True):
+        found += [any(a.low <= b.high and b.low <= a.high for b in others) for a in own]
+    return found
