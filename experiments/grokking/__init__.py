@@ -18,7 +18,7 @@ import toymodels as tm
 from experiments.grokking.case import mlp, runs, transformer
 from experiments.grokking.claims import claims
 from experiments.shared.curves import Setting
-from experiments.shared.ranges import Count, Natural, Positive, at_least, checked
+from experiments.shared.ranges import Count, Natural, Positive, at_least, between, checked
 
 __all__ = ["COST", "PRESETS", "claims", "plot", "run"]
 
@@ -47,7 +47,9 @@ def run(
     every: Annotated[Count, Doc("steps between two checkpoints; there are also 50, 100 and 150")] = 300,
     learning_rate: Annotated[Positive, Doc("of the MLP; the transformer takes two thirds of it")] = 3e-3,
     nbeta: Annotated[Positive, Doc("n*beta of the first setting; gamma is as large")] = 100.0,
-    colder: Annotated[Positive, Doc("by which both are larger in the second setting, and steps smaller")] = 10.0,
+    colder: Annotated[
+        float, between(1.1, 1e6), Doc("by which both are larger in the second setting, and steps smaller")
+    ] = 10.0,
     step_size: Annotated[Positive, Doc("epsilon of SGLD in the first setting")] = 5e-4,
     sampling: slt.Sampling = slt.Sampling(chains=2, warmup=50, draws=90, batch_size=256),  # noqa: B008
 ) -> xr.Dataset:

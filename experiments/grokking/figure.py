@@ -10,13 +10,13 @@ from matplotlib.figure import Figure
 
 import slt
 from experiments.grokking.announce import THRESHOLDS, ahead, jumps, memorised, ratios, silent, sounded
-from experiments.grokking.case import CONTROLS, GROKKING, KINDS
+from experiments.grokking.case import GROKKING, KINDS
 from experiments.grokking.claims import SMALL, lead, of_kind
 from experiments.shared import plots
 
 TEST, RESTRICTED, WARM, GREY = "#c8553d", "#3f8f5f", "#b08d2f", "#8a8f94"
 WAYS = dict(zip(KINDS, (("o", "#1b6ca8"), ("s", WARM), ("D", RESTRICTED)), strict=True))
-STYLE: Any = plots.STYLE | {"axes.titlelocation": "left", "legend.fontsize": 8}
+STYLE: Any = plots.STYLE | {"axes.titlelocation": "left", "axes.titlesize": 9, "legend.fontsize": 8}
 
 
 def draw(results: xr.Dataset) -> Figure:
@@ -35,14 +35,9 @@ def draw(results: xr.Dataset) -> Figure:
 
 
 def chosen(results: xr.Dataset) -> list[int]:
-    """The MLP whose jump is the middle one, a transformer, and a control of each kind, as far as there are."""
-    found = []
-    for model, kind in [("mlp", GROKKING), ("transformer", GROKKING), *(("mlp", control) for control in CONTROLS)]:
-        runs = np.flatnonzero((results.model.values == model) & (results.kind.values == kind))
-        if len(runs):
-            order = np.argsort(jumps(results.isel(run=runs)))  # NaN last
-            found.append(int(runs[order[(len(runs) - 1) // 2]]))
-    return found
+    """The first run of every kind of every network."""
+    kinds = list(zip(results.model.values, results.kind.values, strict=True))
+    return [kinds.index(kind) for kind in dict.fromkeys(kinds)]
 
 
 def _run(pair: list[Axes], one: xr.Dataset, *, legend: bool) -> None:
@@ -54,7 +49,7 @@ def _run(pair: list[Axes], one: xr.Dataset, *, legend: bool) -> None:
     coefficients.plot(one.step, warm.value.values[0], color=WARM, lw=1.5)
     for here, color in ((warm, WARM), (cold, slt.plots.LLC)):
         coefficients.plot([], [], color=color, label=rf"n$\beta$ = {float(here.nbeta):g}")
-    losses.set(title=f"{one.model.item()}, {one.kind.item()} (seed {one.seed.item()})", yscale="log", ylim=(1e-9, 100))
+    losses.set(title=f"{one.model.item()}, {one.kind.item()}, seed {one.seed.item()}", yscale="log", ylim=(1e-9, 100))
     coefficients.set_yscale("symlog", linthresh=SMALL, linscale=0.5)
     coefficients.autoscale(axis="y")
     first, jump = int(memorised(one)[0]), float(jumps(one)[0])
