@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 import toymodels as tm
-from experiments.icl_regression import claims as said
+from experiments.icl_regression.claims import SETTINGS, change, claims, largest, over_runs, published, zero_error
 from experiments.icl_regression.stages import boundaries, edges
 
 STEPS = np.array([0, *np.round(np.geomspace(30, 3000, 19)).astype(int)])
@@ -39,14 +39,14 @@ def made():
     results = results.assign({name: (three, np.broadcast_to(v, value.shape)) for name, v in curves.items()})
     results = results.assign(loss=(("seed", "step"), loss), nbeta=("setting", [60.0, 1000.0, 300.0]))
     both = ["fresh", "few"]
-    results = results.assign_coords(setting=list(said.SETTINGS), prior=both, on=both, step=STEPS)
+    results = results.assign_coords(setting=list(SETTINGS), prior=both, on=both, step=STEPS)
     results.to_dmmse[1] = 0.05  # trained on few: near to their Bayes predictor
     results = results.assign_attrs(chance=CHANCE, steps=3000, dimensions=2, examples=K, pool=4, samples=2048)
     return results.merge(boundaries(results, restarts=0))
 
 
 def holds(results, start):
-    return next(claim.holds for claim in said.claims(results) if claim.text.startswith(start))
+    return next(claim.holds for claim in claims(results) if claim.text.startswith(start))
 
 
 def test_the_stages_are_where_the_model_shows_them(made):
@@ -55,13 +55,13 @@ def test_the_stages_are_where_the_model_shows_them(made):
 
 def test_the_largest_change_is_found_within_its_interval(made):
     for name in ("localised", "second"):
-        at, low, high = said.largest(made, name).T
+        at, low, high = largest(made, name).T
         np.testing.assert_array_equal(at, STEPS[list(LR1)])  # from -80 to 5 is more than from 5 to 60
         assert np.all((low <= at) & (at <= high))
 
 
 def test_what_survives_a_stage(made):
-    np.testing.assert_allclose(said.change(made, "localised", 1), 55, atol=1)
+    np.testing.assert_allclose(change(made, "localised", 1), 55, atol=1)
     assert holds(made, "LR2: change of lambda-hat, localised at nbeta 1000") is True
     wrong = made.copy(deep=True)
     wrong.value.loc[{"setting": "localised"}] = -made.value.sel(setting="localised").values
@@ -80,30 +80,30 @@ def test_a_loose_curve_that_is_not_the_loss_and_a_model_that_never_learns_are_se
 @pytest.mark.parametrize("flat", [False, True])
 def test_the_published_stages(flat):
     steps = np.unique(np.round(np.append(0, np.geomspace(100, 500_000, 100)))).astype(int)
-    edges, two = [0, 1000, 40_000, 126_000, 320_000, 500_000], (2, len(steps))
-    llc = 0 * steps if flat else np.interp(steps, edges, [-0.7, 15, 166, 152, 118, 121])
-    loss = np.interp(steps, edges, [4.37, 4.17, 1.9, 1.84, 1.795, 1.765])
+    marks, two = [0, 1000, 40_000, 126_000, 320_000, 500_000], (2, len(steps))
+    llc = 0 * steps if flat else np.interp(steps, marks, [-0.7, 15, 166, 152, 118, 121])
+    loss = np.interp(steps, marks, [4.37, 4.17, 1.9, 1.84, 1.795, 1.765])
     curves = {
         "value": (("setting", "seed", "step"), np.broadcast_to(llc, (1, *two))),
         "loss": (("seed", "step"), np.broadcast_to(loss, two)),
         "nbeta": ("setting", [66.7]),
     }
     paper = xr.Dataset(curves, {"setting": ["loose"], "step": steps}, dict(steps=500_000, dimensions=4, examples=K))
-    found = said.published(paper)
+    found = published(paper)
     assert len(found) == 10
     assert all(claim.holds for claim in found) != flat
 
 
 def test_the_interval_over_runs_is_students():
     values = np.array([1.0, 2.0, 4.0])
-    claim, half = said.over_runs("x", values, "y", sign=1), 4.302653 * values.std(ddof=1) / np.sqrt(3)
+    claim, half = over_runs("x", values, "y", sign=1), 4.302653 * values.std(ddof=1) / np.sqrt(3)
     assert (claim.value, claim.low, claim.high) == pytest.approx((7 / 3, 7 / 3 - half, 7 / 3 + half))
     assert claim.holds is None
-    assert said.over_runs("x", values[:1], "y", sign=1).holds is None
+    assert over_runs("x", values[:1], "y", sign=1).holds is None
 
 
 def test_the_standard_error_of_the_zero_predictors_loss():
     task = tm.icl_regression(tm.gaussian_prior(2), K, np.sqrt(0.125))
     squares = np.mean(tm.pairs(task.sample(jax.random.key(0), 40_000).x)[1] ** 2, axis=1)
     about = xr.Dataset(attrs=dict(dimensions=2, examples=K, chance=CHANCE, samples=1))
-    assert said.zero_error(about) == pytest.approx(squares.std(), rel=0.03)
+    assert zero_error(about) == pytest.approx(squares.std(), rel=0.03)
