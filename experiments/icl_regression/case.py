@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Key, PyTree
 import toymodels as tm
 
 START, TRAIN, CHAINS, DATA, POOL, MEASURE = range(6)  # purposes of a seed's keys
-MEASURED = ("mse", "size", "to_ridge", "to_dmmse", "ridge", "dmmse", "zero")
+MEASURED: tuple[str, ...] = ("mse", "size", "to_ridge", "to_dmmse", "ridge", "dmmse", "zero")
 PUBLISHED_INIT = jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 

@@ -1,11 +1,9 @@
 """Where `icl_regression` puts the stages of made-up runs, and what it says of them; the zero predictor's exact error."""
 
-import jax
 import numpy as np
 import pytest
 import xarray as xr
 
-import toymodels as tm
 from experiments.icl_regression.claims import SETTINGS, change, claims, largest, over_runs, published, zero_error
 from experiments.icl_regression.stages import boundaries, edges
 
@@ -103,7 +101,8 @@ def test_the_interval_over_runs_is_students():
 
 
 def test_the_standard_error_of_the_zero_predictors_loss():
-    task = tm.icl_regression(tm.gaussian_prior(2), K, np.sqrt(0.125))
-    squares = np.mean(tm.pairs(task.sample(jax.random.key(0), 40_000).x)[1] ** 2, axis=1)
+    rng, n = np.random.default_rng(0), 40_000
+    w, x, noise = rng.normal(size=(n, 1, 2)), rng.normal(size=(n, K, 2)), 0.125**0.5 * rng.normal(size=(n, K))
+    squares = np.mean(((w * x).sum(-1) + noise) ** 2, axis=1)
     about = xr.Dataset(attrs=dict(dimensions=2, examples=K, chance=CHANCE, samples=1))
-    assert zero_error(about) == pytest.approx(squares.std(), rel=0.03)
+    assert zero_error(about) == pytest.approx(squares.std(), rel=0.05)
