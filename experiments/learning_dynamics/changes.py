@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
+import slt
 from experiments.learning_dynamics.jumps import jumps, levels
-from slt.phases import change_points, inflated
+from experiments.shared import tell
 
 WIDTH, HOLD, LEAST = 0.03, 4, 0.1  # a D_i is on a level within +-WIDTH for HOLD checkpoints; 1/2 and 2/5 differ by .1
 MAIN = "localised"
@@ -23,7 +24,10 @@ def transitions(results: xr.Dataset) -> xr.Dataset:
     value, stderr = usable(results)
     found = {
         "loss": (results.loss, _changes(np.log(results.loss.values), loss_noise(results))),
-        "llc": (results.loss, _changes(value, np.stack([inflated(*run) for run in zip(value, stderr, strict=True)]))),
+        "llc": (
+            results.loss,
+            _changes(value, np.stack([slt.inflated(*run) for run in zip(value, stderr, strict=True)])),
+        ),
         "level_loss": (results.level_loss, _changes(np.log(many), level_noise(results), first)),
         "dimensionality": (results.dimensionality, _jumps(results.dimensionality.values)),
         "level_dimensionality": (results.level_dimensionality, _jumps(results.level_dimensionality.values, first)),
@@ -52,7 +56,7 @@ def level_noise(results: xr.Dataset) -> float:
 def usable(results: xr.Dataset, setting: str = MAIN) -> tuple[np.ndarray, np.ndarray]:
     """lambda-hat and its errors, NaN where verdict says that w* is no minimum: there the number is that of a slope."""
     here = results.sel(setting=setting)
-    bad = here.findings.str.contains("negative|diverged").values
+    bad = tell.has(here, "negative") | tell.has(here, "diverged")
     return np.where(bad, np.nan, here.value.values), np.where(bad, np.nan, here.stderr.values)
 
 
@@ -65,7 +69,7 @@ def _changes(curve: np.ndarray, noise: np.ndarray | float, first: int = 0) -> di
     found, noise = _empty(curve.shape), np.broadcast_to(noise, curve.shape)
     for r in range(len(curve)):
         seen = np.flatnonzero(np.isfinite(curve[r]))
-        for c in change_points(curve[r, first:], noise[r, first:]):
+        for c in slt.change_points(curve[r, first:], noise[r, first:]):
             before, after = seen[seen < first + c.index], seen[seen >= first + c.index]
             at = r, (int(before[-1]) + 1 + int(after[0])) // 2
             found["jump"][at], found["low"][at], found["high"][at] = c.jump, first + c.low, first + c.high
@@ -89,20 +93,12 @@ def places(jumps: xr.DataArray) -> list[list[int]]:
     return [[int(i) for i in np.argwhere(np.isfinite(run))[:, 0]] for run in jumps.values]
 
 
-def stretches(results: xr.Dataset, run: int) -> list[tuple[slice, float, float]]:
-    """Between the transitions of the loss: the checkpoints, and the weighted mean of lambda-hat with its error.
-
-    The error is the median one of the stretch: chains share their random numbers, so a mean is no better than one.
-    """
-    value, stderr = (curve[run] for curve in usable(results))
-    edges = [0, *places(results.loss_jump)[run], results.sizes["time"]]
-    found = []
-    for left, right in itertools.pairwise(edges):
-        inside = slice(left, right)
-        seen = np.isfinite(value[inside])
-        middle = float(np.median(value[inside][seen])) if seen.any() else np.nan
-        found.append((inside, middle, float(np.median(stderr[inside][seen])) if seen.any() else np.nan))
-    return found
+def medians(results: xr.Dataset, run: int) -> list[float]:
+    """The median lambda-hat of each stretch between the transitions of a run's loss; NaN where none is usable."""
+    value = usable(results)[0][run]
+    edges = [0, *places(results.loss_jump)[run], results.sizes["step"]]
+    seen = [value[left:right][np.isfinite(value[left:right])] for left, right in itertools.pairwise(edges)]
+    return [float(np.median(part)) if part.size else np.nan for part in seen]
 
 
 class Falls(NamedTuple):
