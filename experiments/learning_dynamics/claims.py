@@ -5,20 +5,9 @@ import scipy.stats
 import xarray as xr
 
 import slt
-from experiments.learning_dynamics.changes import (
-    HOLD,
-    MAIN,
-    WIDTH,
-    Falls,
-    falls,
-    hessian_sum,
-    medians,
-    on_level,
-    places,
-    settled,
-    usable,
-)
-from experiments.learning_dynamics.jumps import sequence
+from experiments.learning_dynamics import changes
+from experiments.learning_dynamics.changes import HOLD, WIDTH, falls, places, settled, usable
+from experiments.learning_dynamics.jumps import on_level, sequence
 from experiments.shared import tell
 from experiments.shared.claims import Claim, every, mean, median, share
 
@@ -45,13 +34,6 @@ def figures_of(results: xr.Dataset, run: int) -> list[tuple[int, str]]:
     return sequence([str(name) for name in results.figure.values[run]], HOLD)
 
 
-def frames(results: xr.Dataset, run: int) -> int | None:
-    """The checkpoint from which on every D_i is 1/2, if there is one."""
-    off = np.flatnonzero(~(np.abs(results.dimensionality.values[run] - 0.5) < WIDTH).all(axis=-1))
-    first = int(off[-1]) + 1 if len(off) else 0
-    return first if first < results.sizes["step"] else None
-
-
 def _figures(results: xr.Dataset) -> list[Claim]:
     runs, last = range(results.sizes["run"]), results.figure.values[:, -1]
     seen = [[name for _, name in figures_of(results, run)] for run in runs]
@@ -67,7 +49,6 @@ def _figures(results: xr.Dataset) -> list[Claim]:
         share("antipodal pairs that join the two sets", across, ELHAGE, "all", holds=every(across)),
         share("runs by way of two lines, each set merged on one", lines, ELHAGE, "all", holds=every(lines)),
         share(text, reached, "exact; merged pairs: a saddle found numerically", "all", holds=every(reached)),
-        median("step of the octahedron over that from which all D_i are 1/2", _turning(results), tell.ASKED),
     ]
 
 
@@ -75,17 +56,6 @@ def _across(W: np.ndarray) -> list[bool]:
     """Of each feature of the first set, whether its antipode, the least cosine, is in the second."""
     direction, half = W / np.linalg.norm(W, axis=0), W.shape[1] // 2
     return list((direction.T @ direction)[:half].argmin(axis=1) >= half)
-
-
-def _turning(results: xr.Dataset) -> list[float]:
-    """Two orthonormal frames have D_i = 1/2 however they are turned: how much later the pairs are antipodal."""
-    step, ratios = results.step.values, []
-    for run in range(results.sizes["run"]):
-        begin = [i for i, name in figures_of(results, run) if name == "octahedron"]
-        first = frames(results, run)
-        if begin and first is not None and first < begin[-1]:
-            ratios.append(step[begin[-1]] / step[first])
-    return ratios
 
 
 def _transitions(results: xr.Dataset) -> list[Claim]:
@@ -101,16 +71,11 @@ def _transitions(results: xr.Dataset) -> list[Claim]:
     ]
 
 
-def aligned(one: list[list[int]], other: list[list[int]], length: int) -> tuple[slt.Alignment, slt.Alignment]:
-    """Against runs paired at random, and against shifts in time."""
-    shifted = slt.align_shifted(one, other, length=length, tolerance=TOLERANCE)
-    return slt.align(one, other, tolerance=TOLERANCE), shifted
-
-
 def coincide(text: str, one: list[list[int]], other: list[list[int]], length: int) -> Claim:
     """The share of the transitions with one of the other curve within three checkpoints, beside both nulls."""
     text, headline = f"{text} within {TOLERANCE} checkpoints", text in HEADLINES
-    shuffled, shifted = aligned(one, other, length)
+    shuffled = slt.align(one, other, tolerance=TOLERANCE)
+    shifted = slt.align_shifted(one, other, length=length, tolerance=TOLERANCE)
     source = "null: runs shuffled; shifted in time"
     if not shuffled.count:
         return Claim(text, source, "p < .05 for both", np.nan, count=0, unit="share", headline=headline)
@@ -121,7 +86,7 @@ def coincide(text: str, one: list[list[int]], other: list[list[int]], length: in
     )
 
 
-def _fall(text: str, found: Falls) -> Claim:
+def _fall(text: str, found: changes.Falls) -> Claim:
     holds = bool(found.p_value < 0.05) if found.count else None
     return Claim(text, ELHAGE, f"> {found.null:.2g}, p < .05", found.mean, count=found.count, holds=holds)
 
@@ -130,7 +95,7 @@ def steps_of(results: xr.Dataset) -> list[list[float]]:
     """For the first, second, ... transition of the loss: the change of lambda-hat in each run that shows both sides."""
     found: list[list[float]] = []
     for run in range(results.sizes["run"]):
-        for i, change in enumerate(np.diff(medians(results, run))):
+        for i, change in enumerate(np.diff(changes.medians(results, run))):
             found += [[] for _ in range(i + 1 - len(found))]
             found[i] += [float(change)] if np.isfinite(change) else []
     return found
@@ -138,16 +103,16 @@ def steps_of(results: xr.Dataset) -> list[list[float]]:
 
 def _llc(results: xr.Dataset) -> list[Claim]:
     steps = steps_of(results)
-    rises = [change > 0 for changes in steps for change in changes]
+    rises = [change > 0 for found in steps for change in found]
     text = "transitions of the loss at which lambda-hat rises"
     made = [share(text, rises, "Chen et al. 2023, for polygons", "all", holds=every(rises), headline=True)]
-    for i, changes in enumerate(steps[:4]):
-        made.append(mean(f"its change at transition {i + 1} of the loss, by medians between", changes, tell.ASKED))
+    for i, change in enumerate(steps[:4]):
+        made.append(mean(f"its change at transition {i + 1} of the loss, by medians between", change, tell.ASKED))
     for name, square in squares(results).items():
         made.append(Claim(f"R^2 of usable lambda-hat with {name}, pooled", tell.ASKED, "-", square))
     made += [together(results, "llc", "lambda-hat"), together(results, "dimensionality", "a D_i")]
     for name in results.setting.values:
-        made.append(tell.disguise(results, str(name), headline=name == MAIN)[0])
+        made.append(tell.disguise(results, str(name), headline=name == changes.MAIN)[0])
         made.append(tell.believed(results, str(name))[0])
     return made
 
@@ -165,19 +130,18 @@ def together(results: xr.Dataset, other: str, what: str) -> Claim:
 
 
 def squares(results: xr.Dataset) -> dict[str, float]:
-    """R^2 of lambda-hat of the main setting with what is known without sampling, over all checkpoints it is usable at."""
+    """R^2 of the main lambda-hat with what is known without sampling, over all checkpoints at which it is usable."""
     value = usable(results)[0]
     known = {
         "the loss": results.loss.values,
         "log(loss)": np.log(results.loss.values),
         "sum D_i": results.dimensionality.values.sum(-1),
-        "1/2 sum h/(h + gamma/nbeta)": hessian_sum(results),
+        "1/2 sum h/(h + gamma/nbeta)": changes.hessian_sum(results),
     }
-    seen = np.isfinite(value) & np.all([np.isfinite(x) for x in known.values()], axis=0)
+    seen = np.isfinite(value + sum(known.values()))
     if seen.sum() < 3:
         return dict.fromkeys(known, np.nan)
-    square = lambda x: float(np.corrcoef(x[seen], value[seen])[0, 1] ** 2) if np.ptp(x[seen]) > 0 else np.nan
-    return {name: square(x) for name, x in known.items()}
+    return {name: float(np.corrcoef(x[seen], value[seen])[0, 1] ** 2) for name, x in known.items()}
 
 
 def _levels(results: xr.Dataset) -> list[Claim]:
@@ -185,7 +149,7 @@ def _levels(results: xr.Dataset) -> list[Claim]:
     near = (np.abs(D[:, -1, :, None] - FRACTIONS) < WIDTH).any(axis=-1)
     names = [name for names in results.level_figures.values for name in str(names).split(", ")]
     digons = np.array(names) == "digon"
-    after = float(on_level(D[:, first:]).mean())
+    after = on_level(D[:, first:], width=WIDTH, hold=HOLD)
     at = {}
     for name in ("loss", "dimensionality"):
         at[name] = [[i - first for i in run] for run in places(results[f"level_{name}_jump"])]
@@ -193,8 +157,7 @@ def _levels(results: xr.Dataset) -> list[Claim]:
     low, high = results.level_dimensionality_low, results.level_dimensionality_high
     across = falls(results.level_loss, low, high, first=first)
     drops = results.level_loss_jump.values
-    unit = results.attrs["digon_gain"] / np.nanmedian(results.level_loss.values[:, -1])
-    gained = -drops[np.isfinite(drops)] / unit
+    gained = -drops[np.isfinite(drops)] / changes.digon(results)
     one = bool(abs(np.median(gained) - 1) < 0.25) if gained.size else None
     many, half = "many features", bool(near.mean() > 0.5)
     most, text = bool(digons.mean() > 0.5), f"{many}: drops of the loss, with D_i"

@@ -1,4 +1,4 @@
-"""The figure of `learning_dynamics`: one octahedron in three readings, the levels, the alignment."""
+"""The figure of `learning_dynamics`: one octahedron in three readings, the levels."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.learning_dynamics.changes import MAIN, hessian_sum, places, usable
-from experiments.learning_dynamics.claims import PAIRS, aligned, figures_of, steps_of
+from experiments.learning_dynamics.claims import figures_of, steps_of
 from experiments.shared import plots
 
 LOSS, LLC, GEOMETRY, GREY = "#1b6ca8", "#c8553d", "#2f3e46", "#8a8f94"
@@ -19,17 +19,17 @@ STYLE: Any = plots.STYLE | {"axes.titlelocation": "left"}
 
 
 def draw(results: xr.Dataset) -> Figure:
-    """Left: one run's loss, D_i and lambda-hat. Right: levels of many features; lambda-hat by transition; alignment."""
+    """Left: one run's loss, D_i and lambda-hat. Right: levels of many features; lambda-hat by transition."""
     with plt.rc_context(STYLE):
         figure = plt.figure(figsize=(12, 8.6), layout="constrained")
-        grid = figure.add_gridspec(3, 2, width_ratios=[1.15, 1])
+        grid = figure.add_gridspec(6, 2, width_ratios=[1.15, 1])
         run = _typical(results)
         for i, part in enumerate((_loss, _dimensionality, _llc)):
-            axes = figure.add_subplot(grid[i, 0])
+            axes = figure.add_subplot(grid[2 * i : 2 * i + 2, 0])
             part(axes, results, run)
             _background(axes, results, run, named=i == 0)
-        for i, part in enumerate((_levels, _steps, _alignment)):
-            part(figure.add_subplot(grid[i, 1]), results)
+        _levels(figure.add_subplot(grid[:3, 1]), results)
+        _steps(figure.add_subplot(grid[3:, 1]), results)
         figure.suptitle("Six features in three dimensions reach the octahedron in steps; many jump between levels")
         plt.close(figure)
     return figure
@@ -63,16 +63,6 @@ def _background(axes: Axes, results: xr.Dataset, run: int, *, named: bool) -> No
     axes.set(xscale="log", xlim=(step[0], step[-1]))
 
 
-def _intervals(axes: Axes, results: xr.Dataset, name: str, run: int, colour: str) -> None:
-    """Transitions as triangles with their intervals as bars."""
-    step, last = _step(results), results.sizes["step"] - 1
-    style: Any = dict(color=colour, transform=axes.get_xaxis_transform(), clip_on=False)
-    for i in places(results[f"{name}_jump"])[run]:
-        low, high = (int(results[f"{name}_{end}"].values[run, i]) for end in ("low", "high"))
-        axes.plot(step[[low, min(high, last)]], [0.04, 0.04], lw=4, solid_capstyle="butt", alpha=0.5, **style)
-        axes.plot(step[i], 0.04, "^", ms=7, **style)
-
-
 def _level(axes: Axes, level: float, name: str) -> None:
     axes.axhline(level, color=GREY, lw=0.8, zorder=1)
     style: Any = dict(xycoords=("axes fraction", "data"), textcoords="offset points", ha="right", fontsize=8.5)
@@ -83,7 +73,6 @@ def _loss(axes: Axes, results: xr.Dataset, run: int) -> None:
     axes.plot(_step(results), results.loss.values[run], color=LOSS, lw=1.8)
     for name, level in zip(results.known.values, results.figure_loss.values, strict=True):
         _level(axes, float(level), str(name))
-    _intervals(axes, results, "loss", run, LOSS)
     axes.set(yscale="log", ylabel="population loss")
     axes.set_title(f"loss, run {run}", color=LOSS, pad=15)
 
@@ -108,11 +97,12 @@ def _llc(axes: Axes, results: xr.Dataset, run: int) -> None:
     axes.fill_between(step, value - 2 * stderr, value + 2 * stderr, color=LLC, alpha=0.22, lw=0)
     axes.plot(step, value, ".-", color=LLC, lw=1.4, ms=4, label=r"$\hat\lambda$ $\pm$ 2 stderr (none: negative)")
     axes.plot(step, hessian_sum(results)[run], color=GREY, lw=1, label=r"$\frac{1}{2}\sum h/(h+\gamma/n\beta)$")
-    _intervals(axes, results, "llc", run, LLC)
+    at = places(results.llc_jump)[run]
+    axes.plot(step[at], np.full(len(at), -0.5), "^", color=LLC, ms=7)
     axes.set(ylabel=r"learning coefficient $\hat\lambda$", xlabel="steps of SGD", ylim=(-0.6, 3.2))
     here = results.sel(setting=MAIN)
     setting = rf"$n\beta$ = {float(here.nbeta):g}, $\gamma$ = {float(here.gamma):g}"
-    axes.set_title(rf"$\hat\lambda$, {setting}; blue: the loss's transitions", color=LLC)
+    axes.set_title(rf"$\hat\lambda$, {setting}; lines: the loss's transitions; triangles: its own", color=LLC)
     axes.legend(fontsize=8.5, loc="upper left")
 
 
@@ -140,18 +130,3 @@ def _steps(axes: Axes, results: xr.Dataset) -> None:
     axes.set(xlabel="transition of the loss, in order", ylabel=r"change of $\hat\lambda$")
     axes.set(xticks=range(1, len(steps) + 1), xlim=(0.5, max(len(steps), 1) + 0.5))
     axes.set_title(r"the loss falls at each; $\hat\lambda$ (all runs, medians between transitions)")
-
-
-def _alignment(axes: Axes, results: xr.Dataset) -> None:
-    """The share of transitions that coincide, beside the two nulls."""
-    for y, (one, other, _) in enumerate(PAIRS):
-        at = [places(results[f"{name}_jump"]) for name in (one, other)]
-        shuffled, shifted = aligned(at[0], at[1], results.sizes["step"])
-        axes.barh(-y, shuffled.share, color=LOSS if "loss" in (one, other) else LLC, height=0.6, alpha=0.75)
-        axes.plot([shuffled.null] * 2, [-y - 0.35, -y + 0.35], color="black", lw=1.6)
-        axes.plot([shifted.null] * 2, [-y - 0.35, -y + 0.35], color="black", lw=1.2, ls=":")
-        axes.text(1.02, -y, f"p {shuffled.p_value:.3f}, {shifted.p_value:.3f}", va="center", fontsize=8.5)
-    labels = [text.replace(", ", ",\n") for *_, text in PAIRS]
-    axes.set_yticks(range(0, -len(PAIRS), -1), labels, fontsize=8.5)
-    axes.set(xlim=(0, 1))
-    axes.set_title("share that coincide (line: other runs; dotted: shifted in time)")

@@ -56,6 +56,15 @@ def jumps(curve: Float[np.ndarray, " time"], *, width: float, hold: int, least: 
     return found
 
 
+def on_level(curves: Float[np.ndarray, "run time feature"], *, width: float, hold: int) -> float:
+    """The share of the time that the curves are on a level."""
+    lasting = 0
+    for r, i in np.ndindex(curves.shape[0], curves.shape[2]):
+        found = levels(curves[r, :, i], width=width, hold=hold)
+        lasting += sum(level.last - level.first + 1 for level in found)
+    return lasting / curves.size
+
+
 def sequence(names: list[str], hold: int) -> list[tuple[int, str]]:
     """The names that last, each with the checkpoint at which it begins."""
     starts = tm.transitions(names, hold)
