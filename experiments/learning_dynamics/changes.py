@@ -26,9 +26,9 @@ def transitions(results: xr.Dataset) -> xr.Dataset:
     distance = float(np.abs(np.diff(np.log(results.figure_loss.values))).min())
     loss = np.log(results.loss.values)
     found = {
-        "loss": (results.loss, _changes(loss, np.full_like(loss, distance / 2))),
+        "loss": (results.loss, _changes(loss, np.full(loss.shape, distance / 2))),
         "llc": (results.loss, _changes(value, noise)),
-        "level_loss": (results.level_loss, _changes(np.log(many), np.full_like(many, digon(results) / 2), first)),
+        "level_loss": (results.level_loss, _changes(np.log(many), np.full(many.shape, digon(results) / 2), first)),
         "dimensionality": (results.dimensionality, _jumps(results.dimensionality.values)),
         "level_dimensionality": (results.level_dimensionality, _jumps(results.level_dimensionality.values, first)),
     }

@@ -141,7 +141,8 @@ def squares(results: xr.Dataset) -> dict[str, float]:
     seen = np.isfinite(value + sum(known.values()))
     if seen.sum() < 3:
         return dict.fromkeys(known, np.nan)
-    return {name: float(np.corrcoef(x[seen], value[seen])[0, 1] ** 2) for name, x in known.items()}
+    square = lambda x: np.corrcoef(x[seen], value[seen])[0, 1] ** 2 if np.ptp(x[seen]) > 0 else np.nan
+    return {name: float(square(x)) for name, x in known.items()}
 
 
 def _levels(results: xr.Dataset) -> list[Claim]:

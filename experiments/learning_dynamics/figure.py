@@ -1,4 +1,4 @@
-"""The figure of `learning_dynamics`: one octahedron in three readings, the levels."""
+"""The figure of `learning_dynamics`: one octahedron in three readings, the levels of many features."""
 
 from typing import Any
 
@@ -8,13 +8,14 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.learning_dynamics.changes import MAIN, hessian_sum, places, usable
+import slt
+from experiments.learning_dynamics.changes import MAIN, hessian_sum, places
 from experiments.learning_dynamics.claims import figures_of, steps_of
 from experiments.shared import plots
 
 LOSS, LLC, GEOMETRY, GREY = "#1b6ca8", "#c8553d", "#2f3e46", "#8a8f94"
 SETS = ("#2a7f62", "#b0762b")
-SHADES = {"nothing": "#f1f1f1", "two lines": "#fbe9d0", "octahedron": "#e3f0dc"}
+NAMED = ("nothing", "two lines", "octahedron")
 STYLE: Any = plots.STYLE | {"axes.titlelocation": "left"}
 
 
@@ -23,11 +24,15 @@ def draw(results: xr.Dataset) -> Figure:
     with plt.rc_context(STYLE):
         figure = plt.figure(figsize=(12, 8.6), layout="constrained")
         grid = figure.add_gridspec(6, 2, width_ratios=[1.15, 1])
+        left = [figure.add_subplot(grid[2 * i : 2 * i + 2, 0]) for i in range(3)]
         run = _typical(results)
-        for i, part in enumerate((_loss, _dimensionality, _llc)):
-            axes = figure.add_subplot(grid[2 * i : 2 * i + 2, 0])
-            part(axes, results, run)
-            _background(axes, results, run, named=i == 0)
+        _curves(left[0], left[2], results, run)
+        _dimensionality(left[1], results, run)
+        for axes in left:
+            for i in places(results.loss_jump)[run]:
+                axes.axvline(results.step.values[i], color=LOSS, lw=0.9, ls=(0, (4, 3)), zorder=1)
+            axes.set_xscale("symlog", linthresh=results.step.values[1])
+            axes.set_xlim(0, results.step.values[-1])
         _levels(figure.add_subplot(grid[:3, 1]), results)
         _steps(figure.add_subplot(grid[3:, 1]), results)
         figure.suptitle("Six features in three dimensions reach the octahedron in steps; many jump between levels")
@@ -43,24 +48,24 @@ def _typical(results: xr.Dataset) -> int:
     return max(range(len(found)), key=lambda run: (found[run] == usual, early[run]))
 
 
-def _step(results: xr.Dataset) -> np.ndarray:
-    """Steps for a log axis: the start is put before the first checkpoint after it."""
-    return np.maximum(results.step.values, 7)
-
-
-def _background(axes: Axes, results: xr.Dataset, run: int, *, named: bool) -> None:
-    """The named figures as shades, and the transitions of the loss as lines, on a logarithmic axis of time."""
-    step, begins = _step(results), figures_of(results, run)
+def _curves(top: Axes, bottom: Axes, results: xr.Dataset, run: int) -> None:
+    """Loss, and lambda-hat with its change points and what the Hessian alone gives; the figures of the run as phases."""
+    here, step = results.isel(run=run).sel(setting=MAIN), results.step.values
+    begins = figures_of(results, run)
     ends = [i for i, _ in begins[1:]] + [len(step) - 1]
-    style: Any = dict(transform=axes.get_xaxis_transform(), ha="center", va="bottom", fontsize=9)
-    for (begin, name), end in zip(begins, ends, strict=True):
-        if name in SHADES:
-            axes.axvspan(step[begin], step[end], color=SHADES[name], lw=0, zorder=0)
-            if named:
-                axes.text((step[begin] * step[end]) ** 0.5, 1.0, name, **style)
-    for i in places(results.loss_jump)[run]:
-        axes.axvline(step[i], color=LOSS, lw=0.9, ls=(0, (4, 3)), zorder=1)
-    axes.set(xscale="log", xlim=(step[0], step[-1]))
+    phases = [(step[i], step[end], name) for (i, name), end in zip(begins, ends, strict=True) if name in NAMED]
+    slt.plots.curve(here, (top, bottom), phases=phases)
+    for name, level in zip(results.known.values, results.figure_loss.values, strict=True):
+        _level(top, float(level), str(name))
+    loss = here.loss_at_centre.values
+    top.set(ylim=(0.8 * np.nanmin(loss), 1.2 * np.nanmax(loss)), yscale="log")
+    top.set_title(f"loss, run {run}; dashed: its transitions", pad=16)
+    at = places(results.llc_jump)[run]
+    bottom.plot(step, hessian_sum(results)[run], color=GREY, lw=1, label=r"$\frac{1}{2}\sum h/(h+\gamma/n\beta)$")
+    bottom.plot(step[at], np.full(len(at), -0.5), "^", color=LLC, ms=7, label="its transitions")
+    bottom.set(ylim=(-0.7, 3.2), xlabel="steps of SGD")
+    bottom.set_title(rf"$\hat\lambda$, $n\beta$ = {float(here.nbeta):g}, $\gamma$ = {float(here.gamma):g}")
+    bottom.legend(fontsize=8.5, loc="upper left")
 
 
 def _level(axes: Axes, level: float, name: str) -> None:
@@ -69,16 +74,8 @@ def _level(axes: Axes, level: float, name: str) -> None:
     axes.annotate(name, (1, level), xytext=(-3, 2), color="#555b60", **style)
 
 
-def _loss(axes: Axes, results: xr.Dataset, run: int) -> None:
-    axes.plot(_step(results), results.loss.values[run], color=LOSS, lw=1.8)
-    for name, level in zip(results.known.values, results.figure_loss.values, strict=True):
-        _level(axes, float(level), str(name))
-    axes.set(yscale="log", ylabel="population loss")
-    axes.set_title(f"loss, run {run}", color=LOSS, pad=15)
-
-
 def _dimensionality(axes: Axes, results: xr.Dataset, run: int) -> None:
-    D, step = results.dimensionality.values[run], _step(results)
+    D, step = results.dimensionality.values[run], results.step.values
     for i, curve in enumerate(D.T):
         colour = SETS[2 * i // D.shape[1]]
         axes.plot(step, curve, color=colour, lw=1.2, alpha=0.85)
@@ -88,22 +85,6 @@ def _dimensionality(axes: Axes, results: xr.Dataset, run: int) -> None:
     _level(axes, 1 / 2, "1/2")
     axes.set(ylabel=r"dimensionality $D_i$", ylim=(-0.02, 1.02))
     axes.set_title(r"$D_i$ of the two sets' features; dots: jumps between levels", color=GEOMETRY)
-
-
-def _llc(axes: Axes, results: xr.Dataset, run: int) -> None:
-    """lambda-hat where w* may be a minimum; the change points with their intervals; what the Hessian alone gives."""
-    step = _step(results)
-    value, stderr = (curve[run] for curve in usable(results))
-    axes.fill_between(step, value - 2 * stderr, value + 2 * stderr, color=LLC, alpha=0.22, lw=0)
-    axes.plot(step, value, ".-", color=LLC, lw=1.4, ms=4, label=r"$\hat\lambda$ $\pm$ 2 stderr (none: negative)")
-    axes.plot(step, hessian_sum(results)[run], color=GREY, lw=1, label=r"$\frac{1}{2}\sum h/(h+\gamma/n\beta)$")
-    at = places(results.llc_jump)[run]
-    axes.plot(step[at], np.full(len(at), -0.5), "^", color=LLC, ms=7)
-    axes.set(ylabel=r"learning coefficient $\hat\lambda$", xlabel="steps of SGD", ylim=(-0.6, 3.2))
-    here = results.sel(setting=MAIN)
-    setting = rf"$n\beta$ = {float(here.nbeta):g}, $\gamma$ = {float(here.gamma):g}"
-    axes.set_title(rf"$\hat\lambda$, {setting}; lines: the loss's transitions; triangles: its own", color=LLC)
-    axes.legend(fontsize=8.5, loc="upper left")
 
 
 def _levels(axes: Axes, results: xr.Dataset) -> None:
@@ -118,7 +99,7 @@ def _levels(axes: Axes, results: xr.Dataset) -> None:
         axes.axvline(step[i], color=LOSS, lw=0.9, ls=(0, (4, 3)), zorder=1)
     axes.set(ylabel=r"$D_i$", ylim=(-0.02, 0.85), xlim=(0, step[-1]), xlabel="steps of Adam")
     sizes = f"{D.shape[1]} equal features in {results.attrs['hidden']} dimensions"
-    axes.set_title(f"{sizes}; red: late jumps; blue: the loss")
+    axes.set_title(f"{sizes}; late jumps red")
 
 
 def _steps(axes: Axes, results: xr.Dataset) -> None:
