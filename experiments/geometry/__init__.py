@@ -53,7 +53,7 @@ def run(
     nbeta: Annotated[Positive, Doc("n*beta of the chains")] = 3000.0,
     strength: Annotated[Positive, Doc("gamma/nbeta: the curvature from which a direction counts")] = 0.3,
     leapfrog: Annotated[int, between(1, 10**4), Doc("gradients for a draw")] = 12,
-    sampling: slt.Sampling = slt.Sampling(chains=2, warmup=8, draws=20),  # noqa: B008
+    sampling: slt.Sampling = slt.Sampling(chains=2, warmup=8, draws=20),
     seed: Annotated[Seed, Doc("of all random numbers")] = 0,
     prng: Annotated[Literal["lowbias32", "threefry2x32"], Doc("generator of all random numbers")] = "lowbias32",
 ) -> xr.Dataset:

@@ -51,7 +51,7 @@ def run(
         float, between(1.1, 1e6), Doc("by which both are larger in the second setting, and steps smaller")
     ] = 10.0,
     step_size: Annotated[Positive, Doc("epsilon of SGLD in the first setting")] = 5e-4,
-    sampling: slt.Sampling = slt.Sampling(chains=2, warmup=50, draws=90, batch_size=256),  # noqa: B008
+    sampling: slt.Sampling = slt.Sampling(chains=2, warmup=50, draws=90, batch_size=256),
 ) -> xr.Dataset:
     """Train, read every checkpoint, and estimate it at two temperatures."""
     at_least(SHORTEST * every, steps=steps)

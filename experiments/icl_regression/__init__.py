@@ -71,7 +71,7 @@ def run(
     other_nbeta: Annotated[Positive, Doc("n*beta at which they run a second time")] = 300.0,
     gamma: Annotated[Positive, Doc("localisation of the localised chains")] = 1000.0,
     step_size: Annotated[Positive, Doc("epsilon of the localised chains")] = 1e-5,
-    sampling: slt.Sampling = slt.Sampling(chains=2, warmup=100, draws=100, batch_size=64),  # noqa: B008
+    sampling: slt.Sampling = slt.Sampling(chains=2, warmup=100, draws=100, batch_size=64),
     restarts: Annotated[Natural, Doc("of the fit of the Gaussian process whose plateaus are milestones")] = 10,
 ) -> xr.Dataset:
     """Train on fresh tasks and on few, measure against the Bayes predictors, estimate the curves, find their stages."""

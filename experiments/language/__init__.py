@@ -66,7 +66,7 @@ def run(
     gamma: Annotated[Positive, Doc("strength of their localisation")] = 4000.0,
     step_size: Annotated[Positive, Doc("of their chains")] = 1.5e-5,
     hotter: Annotated[Positive, Doc("every setting is repeated at n*beta divided by this")] = 3.0,
-    sampling: slt.Sampling = slt.Sampling(chains=2, warmup=40, draws=40, batch_size=16),  # noqa: B008
+    sampling: slt.Sampling = slt.Sampling(chains=2, warmup=40, draws=40, batch_size=16),
 ) -> xr.Dataset:
     """Train, measure what the model has learned at every checkpoint, estimate lambda-hat under four settings."""
     at_least(4 * checkpoints, steps=steps)
