@@ -22,7 +22,7 @@ from experiments.shared.ranges import Count, Natural, Positive, at_least, betwee
 
 __all__ = ["COST", "PRESETS", "claims", "plot", "run"]
 
-COST = "13-15 min on two cores"
+COST = "6-7 min on two cores"
 EARLY = 50, 100, 150  # checkpoints around memorisation
 SHORTEST = 8  # checkpoints of a curve that can hold a boundary
 

@@ -24,7 +24,7 @@ from experiments.shared.ranges import Count, Natural, Positive, at_least, betwee
 
 __all__ = ["COST", "PRESETS", "claims", "plot", "run"]
 
-COST = "6-7 min on two cores"
+COST = "5-6 min on two cores"
 WEIGHT_DECAY = 0.05
 START, TRAIN, CHAINS = range(3)  # purposes of a seed's keys
 SHORTEST = 12  # checkpoints of a curve that can hold two boundaries
