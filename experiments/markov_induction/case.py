@@ -69,7 +69,6 @@ class Case(NamedTuple):
         """lambda-hat on a data set of each run's own; its saturation is towards the uniform prediction."""
         one = jax.tree.map(lambda leaf: leaf[0, 0], runs.outputs.params)
         masks = {part: mask for part, mask in slt.blocks(one, depth=1).items() if part.startswith("attention")}
-        whole = all(setting.block == "all" for setting in settings.values())
         return curves(
             self.loss,
             runs,
@@ -77,7 +76,7 @@ class Case(NamedTuple):
             lambda at: tm.key(at["seed"], CHAINS),
             settings=settings,
             sampling=sampling,
-            masks=None if whole else masks,
+            masks=masks,  # the same program for all settings
             chance=float(np.log(self.symbols)),
             name=name,
             block=1,
