@@ -67,7 +67,7 @@ def run(
     bias: Annotated[
         Positive, Doc("share by which the step size may make the stiffest direction's part too large")
     ] = 0.05,
-    sampling: slt.Sampling = slt.Sampling(chains=2, warmup=2000, draws=300, thin=10),  # noqa: B008
+    sampling: slt.Sampling = slt.Sampling(chains=2, warmup=2000, draws=300, thin=10),
     samplers: Annotated[
         tuple[Literal["sgld", "rmsprop_sgld", "adam_sgld", "sghmc", "sgnht", "mala", "hmc", "nuts"], ...],
         Doc("samplers to compare"),

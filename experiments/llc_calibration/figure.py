@@ -1,4 +1,4 @@
-"""The figure of `llc_calibration`: estimates against truth, errors beside simpler ones, samplers, the rescaled network."""
+"""The figure of `llc_calibration`: networks against the truth, samplers, the rescaled network."""
 
 from typing import Any
 

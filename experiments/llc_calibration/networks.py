@@ -97,7 +97,7 @@ def curvatures(weights: Layers) -> Float[np.ndarray, " entries"]:
 
 
 def stiffness(weights: Layers, gamma: float, seed: int) -> float:
-    """A bound sum_l |after|^2 |before|^2 of the curvature where chains go: w* + N(0, 1/gamma), all that gamma allows."""
+    """A bound sum_l |after|^2 |before|^2 of the curvature where chains go: w* + N(0, 1/gamma), the most it allows."""
     rng = np.random.default_rng(seed)
     moved = [W + rng.normal(size=W.shape) / np.sqrt(gamma) for W in weights]
     return float(sum(np.linalg.norm(B, 2) ** 2 * np.linalg.norm(A, 2) ** 2 for B, A in around(moved)))
@@ -139,7 +139,7 @@ def deep_linear(
         held = np.repeat([*gammas, POINTS_GAMMA], [count, count, len(named)])
         nbeta = np.append(part.nbeta.values.T, [POINTS_NBETA] * len(named))
         seed = np.concatenate([np.arange(count), np.arange(count), np.arange(len(named))])
-        stiff = [stiffness(*each) for each in zip(every, held, seed, strict=True)]
+        stiff = [stiffness(*each) for each in zip(every, held.tolist(), seed.tolist(), strict=True)]
         step_size = 2 * (4 - 2 * FRICTION) * bias / (1 + bias) / (nbeta * stiff + held)  # eta A/(4 - 2 alpha) at most
         settings = {"nbeta": nbeta, "gamma": held, "step_size": step_size}
         grid = padded(every, widest) | {name: values.astype(np.float32) for name, values in settings.items()}

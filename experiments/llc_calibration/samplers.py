@@ -34,8 +34,8 @@ SAMPLERS: dict[str, Callable[[Any], slt.Sampler]] = {
 def models() -> dict[str, dict[str, Any]]:
     """A regular model, monomials, reduced-rank regression and tanh networks at the true parameter 0: numbers of `loss`.
 
-    exact: what a perfect sampler returns at this nbeta and gamma.  limit: lambda.  step_size: of Langevin, for where its
-    chains go.
+    exact: what a perfect sampler returns at this nbeta and gamma.  limit: lambda.  step_size: of Langevin, for where
+    its chains go.
     """
     curvature, at = np.geomspace(0.03, 3, 10), dict(nbeta=NBETA, gamma=GAMMA)
     rows: dict[str, dict[str, Any]] = {

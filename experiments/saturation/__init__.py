@@ -52,9 +52,9 @@ def run(
     strength: Annotated[
         NonNegative, Doc("gamma/nbeta of the localised setting, of the ladder; 0: what calibrate finds")
     ] = 0.0,
-    sampling: slt.Sampling = slt.Sampling(chains=4, warmup=2000, draws=1500, thin=2),  # noqa: B008
+    sampling: slt.Sampling = slt.Sampling(chains=4, warmup=2000, draws=1500, thin=2),
 ) -> xr.Dataset:
-    """Train, estimate every checkpoint at two temperatures and six strengths of localisation, hold against the Hessian."""
+    """Train, estimate every checkpoint at two temperatures and six localisations, hold against the Hessian."""
     at_least(8, draws=sampling.draws)
     at_least(100 * checkpoints, steps=steps)
     if strength and strength not in STRENGTHS:
@@ -98,7 +98,7 @@ def settings(at: Local, loose_nbeta: float, nbeta: float) -> xr.Dataset:
 
 
 def calibrated(case: Case, params: Any, at: Local, nbeta: float) -> tuple[float, str]:
-    """gamma/nbeta as `calibrate` finds it on the plateaus of the first run: where the loss is steepest w* is no minimum."""
+    """gamma/nbeta as `calibrate` finds it on the plateaus of the first run: elsewhere w* is no minimum."""
     steep = np.linalg.norm(at.slope[0], axis=-1)
     if not np.isfinite(steep).all():
         return 1.0, "gamma: not calibrated, the first run is not finite"

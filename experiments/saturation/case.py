@@ -30,7 +30,7 @@ class Local(NamedTuple):
 class Case(NamedTuple):
     """y = W3 W2 W1 x learns y = diag(4, 2, 1, 0, 0, 0) x from N(0, scale^2), one singular value after another.
 
-    Saxe et al. 2014 (arXiv 1312.6120). The inputs are whitened, x_j = sqrt(6) e_j, so L = |W3 W2 W1 - diag|^2/2 exactly.
+    Saxe et al. 2014 (arXiv 1312.6120). The inputs are whitened, x_j = sqrt(6) e_j, so L = |W3 W2 W1 - diag|^2/2.
     The plateaus are saddles: that of r learned values is the set of products of rank r, of lambda r (12 - r)/2, and
     has no second derivative along which the loss falls (three layers: it falls with the third).
     """

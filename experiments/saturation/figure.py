@@ -1,4 +1,4 @@
-"""The figure of the `saturation` experiment: one trajectory under both settings, and what each leaves of a transition."""
+"""The figure of the `saturation` experiment: one trajectory, and what each setting leaves of a transition."""
 
 from typing import Any
 
@@ -8,7 +8,6 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-import slt
 from experiments.saturation.claims import (
     curves,
     exact,
@@ -28,21 +27,16 @@ STYLE: Any = plots.STYLE | {"axes.titlesize": 10.5, "axes.titlelocation": "left"
 
 
 def draw(results: xr.Dataset) -> Figure:
-    """Of one run the loss, the loose and the localised curve; of all runs, which share each learned value has of them."""
+    """Of one run the loss and the localised curve; of all runs, which share each learned value has of the readings."""
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(2, 2, figsize=(13, 8.4), layout="constrained", height_ratios=[1, 1.3])
+        figure, axes = plt.subplots(1, 3, figsize=(17, 5.6), layout="constrained", width_ratios=[1, 1.2, 1])
         at = rank(results)  # a run with checkpoints on most plateaus, and most of them on the last
         run = max(range(len(at)), key=lambda run: (len(set(at[run]) - {-1}), int((at[run] == at.max()).sum())))
-        for place, part in zip(axes.flat, (_loss, _loose, _localised), strict=False):
+        for place, part in zip(axes[:2], (_loss, _localised), strict=True):
             _learned(place, results, run)
             part(place, results, run)
             place.set_xlabel(f"step of gradient descent (run of seed {int(results.seed[run])})")
-        _shares(axes[1, 1], results)
-        figure.suptitle(
-            "Loose chains give back the loss with its sign turned; localised ones weigh dimensions, as the Hessian does",
-            fontweight="bold",
-            fontsize=11,
-        )
+        _shares(axes[2], results)
         plt.close(figure)
     return figure
 
@@ -62,7 +56,7 @@ def _loss(axes: Axes, results: xr.Dataset, run: int) -> None:
     axes.plot(step[1:], results.loss.values[run, 1:], "o-", color=LOSS, ms=3.5, label="$L(w^*)$ of the checkpoint")
     axes.plot(step[1:], means[0], color=LOOSE, lw=2, label="E[$L$] of the loose chains")
     axes.plot(step[1:], means[1], ":", color=LOCAL, lw=2, label="E[$L$] of the localised chains")
-    axes.set_title("Loose chains have the same loss wherever they start: they forget the checkpoint")
+    axes.set_title("Loose chains have the same loss wherever they start")
     axes.set_ylabel("loss", color=LOSS)
     axes.set_ylim(bottom=-1.5)
     for value, at in zip((4, 2, 1), learned_at(results)[run], strict=False):
@@ -70,23 +64,8 @@ def _loss(axes: Axes, results: xr.Dataset, run: int) -> None:
     axes.legend(loc="center right")
 
 
-def _loose(axes: Axes, results: xr.Dataset, run: int) -> None:
-    part, step = loose(results).isel(seed=run), results.step.values[1:]
-    loss, nbeta = part.loss.values, float(part.nbeta)
-    slope, intercept, _ = slt.regress(loss, part.value.values)
-    label = f"{intercept:.1f} {slope:+.3f} $L(w^*)$"
-    axes.plot(step, intercept + slope * loss[1:], color=LOSS, lw=5, alpha=0.3, label=label)
-    style: Any = dict(fmt="o", color=LOOSE, ms=3.5, lw=1, label=r"$\hat\lambda$")
-    axes.errorbar(step, part.value.values[1:], part.stderr.values[1:], **style)
-    axes.axhline(0, color=GREY, lw=0.6)
-    setting = rf"$n\beta$ = {nbeta:g}, $\gamma$ = {float(part.gamma):.2g}"
-    axes.set_title(rf"Loose ({setting}): $\hat\lambda$ is $n\beta$ (const $-\,L$)")
-    axes.set_ylabel(r"$\hat\lambda$, loose", color=LOOSE)
-    axes.legend(loc="center right")
-
-
 def _localised(axes: Axes, results: xr.Dataset, run: int) -> None:
-    """The localised curve beside the second-order expansion and the exact values, on a scale that shows -10^4 as well."""
+    """The localised curve beside the second-order expansion and the exact values, -10^4 included."""
     part, step = localised(results).isel(seed=run), results.step.values[1:]
     value, bad = part.value.values[1:], trouble(localised(results))[run, 1:]
     axes.set_yscale("symlog", linthresh=20, linscale=3)
@@ -106,7 +85,7 @@ def _localised(axes: Axes, results: xr.Dataset, run: int) -> None:
     names = [f"$-10^{{{np.log10(-t):.0f}}}$" for t in ticks]
     axes.set_yticks([*ticks, -10, 0, 5, 10], labels=[*names, "-10", "0", "5", "10"])
     axes.minorticks_off()
-    axes.legend(loc="lower right")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
 
 
 def _shares(axes: Axes, results: xr.Dataset) -> None:

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 import xarray as xr
+from jax.flatten_util import ravel_pytree
 
 import slt
 from experiments.grid.cases import CASES
@@ -64,7 +65,7 @@ def test_the_plateau_that_counts_is_the_one_at_the_largest_temperature_that_has_
 def test_the_models_are_at_a_minimum_with_the_curvature_that_is_stated(name):
     case = CASES[name]()
     loss = jax.jit(lambda params: slt.mean_loss(case.loss, params, case.data))
-    gradient = jax.flatten_util.ravel_pytree(jax.grad(loss)(case.params))[0]
+    gradient = ravel_pytree(jax.grad(loss)(case.params))[0]
     np.testing.assert_allclose(gradient, 0, atol=1e-5)
     h = np.linalg.eigvalsh(np.asarray(slt.hessian(case.loss, case.params, case.data), float))
     np.testing.assert_allclose(h[-1], case.curvature, rtol=1e-4, atol=1e-6)
