@@ -46,7 +46,7 @@ def run(
     ] = tuple(CASES),  # type: ignore[assignment]
     steps: Annotated[int, between(2, 1000), Doc("step sizes, from 1e-6 to 1e-1")] = 11,
     gammas: Annotated[int, between(2, 1000), Doc("localisations: 0, and from .1 to 1e4")] = 7,
-    sampling: slt.Sampling = slt.Sampling(chains=4, warmup=2000, draws=2000, thin=3),  # noqa: B008
+    sampling: slt.Sampling = slt.Sampling(chains=4, warmup=2000, draws=2000, thin=3),
     reference: Annotated[
         int, between(8, 10**7), Doc("draws, one in four steps, of each of 16 MALA chains where no exact value is known")
     ] = 5000,
@@ -144,7 +144,7 @@ def _gaussian(case: Case, axes: dict[str, np.ndarray]) -> Float[np.ndarray, "b g
 
 
 def _drift(llc: slt.LLC) -> np.ndarray:
-    """How far the recorded loss moves between the halves of its trace, in units of lambda-hat: all a trace plot shows."""
+    """How far the recorded loss moves between the halves of its trace, in units of lambda-hat."""
     half = llc.trace.shape[-1] // 2
     with np.errstate(all="ignore"):
         first, second = (np.mean(part, axis=(-1, -2)) for part in (llc.trace[..., :half], llc.trace[..., half:]))

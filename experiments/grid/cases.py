@@ -1,4 +1,4 @@
-"""Models whose learning coefficient is known: asymptotically, and what an exact sampler returns at finite nbeta and gamma."""
+"""Models whose learning coefficient is known, and what an exact sampler returns at finite nbeta and gamma."""
 
 import itertools
 from collections.abc import Callable
@@ -102,4 +102,4 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "its accuracy test": dict(step_size=4e-4, nbeta=SIZE / np.log(SIZE), gamma=0.0),
     "its introduction": dict(step_size=4e-4, nbeta=SIZE / np.log(SIZE), gamma=100.0),
 }
-"""Settings of devinterp: the defaults of `sgld` and `sample` (1.3.2, 2.0.1), and those its tests and notebooks write."""
+"""Settings of devinterp: the defaults of `sgld` and `sample` (1.3.2, 2.0.1), and those of its tests and notebooks."""

@@ -1,7 +1,7 @@
 """The model whose curves are estimated, whose stages are known; and its loss to second order."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -51,16 +51,14 @@ class Case(NamedTuple):
         data = task.sample(jax.random.key(0), SIZE)
         return cls(model, task, data, tm.objective(model, task), optax.sgd(learning_rate), scale)
 
-    def begin(self, at: Mapping[str, Array]) -> tm.TrainState:
+    def begin(self, at: Mapping[str, Any]) -> tm.TrainState:
         """All weights from N(0, scale^2)."""
         key = tm.key(at["seed"], START)
         like = self.model.init(key, self.data.x[0])["params"]
         normal = optax.tree.random_like(key, like, jax.random.normal)
         return tm.start(jax.tree.map(lambda W: self.scale * W, normal), self.tx)
 
-    def onward(
-        self, at: Mapping[str, Array], state: tm.TrainState, steps: Array
-    ) -> tuple[tm.TrainState, tm.Trajectory]:
+    def onward(self, at: Mapping[str, Any], state: tm.TrainState, steps: Any) -> tuple[tm.TrainState, tm.Trajectory]:
         """Train one seed on, through some checkpoints."""
         key = tm.key(at["seed"], TRAIN)
         return tm.advance(key, state, steps, loss=self.loss, task=self.task, tx=self.tx, batch_size=SIZE)

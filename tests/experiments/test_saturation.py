@@ -1,4 +1,4 @@
-"""The claims of `saturation` on curves made up from what is known of a deep linear network, true ones and false ones."""
+"""The claims of `saturation` on curves made up from what is known of a deep linear network, true and false."""
 
 import numpy as np
 import pytest
