@@ -66,9 +66,8 @@ def run(
     params = runs.outputs.params
     at = jax.tree.map(np.asarray, jax.jit(jax.vmap(jax.vmap(case.local)))(params))
     held = settings(at, loose_nbeta, nbeta)
-    strength, reasons = (
-        (strength, f"gamma {strength * nbeta:.3g}: as given") if strength else calibrated(case, params, at, nbeta)
-    )
+    given = strength, f"gamma {strength * nbeta:.3g}: as given"
+    strength, reasons = given if strength else calibrated(case, params, at, nbeta)
     attributes = dict(strength=strength, calibration=reasons, chance=CHANCE, case="deep linear")
     results = estimates(case, runs, held, sampling).merge(facts(params, at, held))
     return results.assign_attrs(attributes)
@@ -103,17 +102,10 @@ def calibrated(case: Case, params: Any, at: Local, nbeta: float) -> tuple[float,
     if not np.isfinite(steep).all():
         return 1.0, "gamma: not calibrated, the first run is not finite"
     chosen = [part[np.argmin(steep[part])] for part in np.array_split(np.argsort(-at.loss[0], kind="stable"), 6)]
-    found = slt.calibrate(
-        tm.key(0, CALIBRATE),
-        case.loss,
-        jax.tree.map(lambda leaf: leaf[0][np.array(chosen)], params),
-        case.data,
-        nbeta=nbeta,
-        chance=CHANCE,
-        troubled=0.0,  # all of them are plateaus
-        gammas=[nbeta * strength for strength in STRENGTHS],
-    )
-    off = [abs(np.log(strength * nbeta / found.chains["gamma"])) for strength in STRENGTHS]
+    points, gammas = jax.tree.map(lambda leaf: leaf[0][np.array(chosen)], params), [nbeta * s for s in STRENGTHS]
+    options: Any = dict(nbeta=nbeta, chance=CHANCE, gammas=gammas, troubled=0.0)  # all of them are plateaus
+    found = slt.calibrate(tm.key(0, CALIBRATE), case.loss, points, case.data, **options)
+    off = [abs(np.log(gamma / found.chains["gamma"])) for gamma in gammas]
     return STRENGTHS[int(np.argmin(off))], "\n".join(found.reasons)
 
 

@@ -71,12 +71,7 @@ class Case(NamedTuple):
         return Local(L(flat), V.T @ jax.grad(L)(flat), h)
 
 
-def quadratic(
-    at: Local,
-    nbeta: Float[np.ndarray, " t"],
-    gamma: Float[np.ndarray, "t s"],
-    step_size: Float[np.ndarray, "t s"],
-) -> tuple[np.ndarray, np.ndarray]:
+def quadratic(at: Local, nbeta: np.ndarray, gamma: np.ndarray, step_size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What a chain of `sgld` returns if the loss is its second-order expansion, (t, s, *k): without and with its slope.
 
     1/2 sum_i nbeta h_i/A_i/(1 - eps A_i/4), A_i = nbeta h_i + gamma (`slt.regular_finite`); the slope g moves the mean

@@ -116,9 +116,8 @@ def transitions(results: xr.Dataset) -> dict[str, list[list[int]]]:
 
 def _changes(curve: np.ndarray, stderr: np.ndarray) -> list[int]:
     seen = np.flatnonzero(np.isfinite(curve + stderr) & (stderr > 0))
-    if len(seen) < 4:
-        return []
-    found = slt.change_points(curve[seen].astype(float), stderr[seen].astype(float), min_size=2)
+    enough = len(seen) >= 4
+    found = slt.change_points(curve[seen].astype(float), stderr[seen].astype(float), min_size=2) if enough else []
     return [int(seen[change.index]) for change in found]
 
 
@@ -147,10 +146,10 @@ def sizes(results: xr.Dataset) -> list[Claim]:
     """How much of its change each reading makes at the last learned value: the loss's share or the coefficient's."""
     found = {name: shares(results, curve) for name, curve in curves(results).items()}
     loss, theory = found["the loss"], f"exact lambda: {steps(exact(results))[-1]:.2f}"
-    text, far = "{}: share of the whole change made by the last value", found["localised"][-1] > 2 * loss[-1]
-    near = bool((np.abs(found["loose"] - loss) < 0.02).all())
+    text = "{}: share of the whole change made by the last value"
+    near, far = (np.abs(found["loose"] - loss) < 0.02).all(), found["localised"][-1] > 2 * loss[-1]
     expected = {
-        "loose": ("the loss's within .02", near),
+        "loose": ("the loss's within .02", bool(near)),
         "localised": ("> twice the loss's", bool(far)),
         "tr of the Hessian": (theory, None),
         "the loss": (theory, None),

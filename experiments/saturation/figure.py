@@ -44,23 +44,17 @@ def draw(results: xr.Dataset) -> Figure:
 def _learned(axes: Axes, results: xr.Dataset, run: int) -> None:
     """Time, and a line where each singular value counts as learned."""
     step = results.step.values
-    axes.set_xscale("log")
-    axes.set_xlim(step[1] * 0.93, step[-1] * 1.07)
+    axes.set(xscale="log", xlim=(step[1] * 0.93, step[-1] * 1.07))
     for at in learned_at(results)[run]:
         axes.axvline(step[at], color=GREY, lw=1, ls=(0, (2, 2)), zorder=0)
 
 
 def _loss(axes: Axes, results: xr.Dataset, run: int) -> None:
-    step = results.step.values
-    means = [part(results).isel(seed=run).mean_loss.values[1:] for part in (loose, localised)]
-    axes.plot(step[1:], results.loss.values[run, 1:], "o-", color=LOSS, ms=3.5, label="$L(w^*)$ of the checkpoint")
-    axes.plot(step[1:], means[0], color=LOOSE, lw=2, label="E[$L$] of the loose chains")
-    axes.plot(step[1:], means[1], ":", color=LOCAL, lw=2, label="E[$L$] of the localised chains")
+    step, mean_loss = results.step.values[1:], loose(results).mean_loss.values[run, 1:]
+    axes.plot(step, results.loss.values[run, 1:], "o-", color=LOSS, ms=3.5, label="$L(w^*)$ of the checkpoint")
+    axes.plot(step, mean_loss, color=LOOSE, lw=2, label="E[$L$] of the loose chains")
     axes.set_title("Loose chains have the same loss wherever they start")
     axes.set_ylabel("loss", color=LOSS)
-    axes.set_ylim(bottom=-1.5)
-    for value, at in zip((4, 2, 1), learned_at(results)[run], strict=False):
-        axes.text(step[at], -1.4, f"{value} learned ", rotation=90, ha="right", fontsize=8, color=GREY)
     axes.legend(loc="center right")
 
 
@@ -71,8 +65,7 @@ def _localised(axes: Axes, results: xr.Dataset, run: int) -> None:
     axes.set_yscale("symlog", linthresh=20, linscale=3)
     label = r"exact $\lambda$ of the plateaus"
     axes.hlines(exact(results), step[0], step[-1], color="black", lw=0.7, ls=(0, (5, 3)), label=label)
-    label = "second-order expansion, slope and Hessian"
-    axes.plot(step, part.quadratic.values[1:], color=LOCAL, lw=4, alpha=0.3, label=label)
+    axes.plot(step, part.quadratic.values[1:], color=LOCAL, lw=4, alpha=0.3, label="second-order expansion")
     shown = lambda where: np.where(where, value, np.nan)
     style: Any = dict(fmt="o", color=LOCAL, ms=4, lw=1, label=r"$\hat\lambda$")
     axes.errorbar(step, shown(~bad), part.stderr.values[1:], **style)
