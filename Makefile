@@ -7,7 +7,7 @@ BIN := .venv/bin
 .PHONY: demo test slow lint speed results peers clean
 
 demo: .venv/installed
-	$(BIN)/python -m experiments tms
+	$(BIN)/toymodels tms
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
@@ -22,16 +22,16 @@ lint: .venv/installed-dev
 	$(BIN)/pyright
 
 speed: .venv/installed peers
-	$(BIN)/python -m experiments speed
+	$(BIN)/toymodels speed
 
 EXPERIMENTS := phase_diagram geometry learning_dynamics markov_induction grokking icl_regression language \
     llc_calibration grid saturation tms_bayes wbic stages tms
 
 results: .venv/installed
 	for name in $(EXPERIMENTS); do \
-	    $(BIN)/python -m experiments $$name --out checkpoints/default/$$name && \
+	    $(BIN)/toymodels $$name --out checkpoints/default/$$name && \
 	    cp checkpoints/default/$$name/figure.png docs/$$name.png || exit 1; done
-	$(BIN)/python -m experiments results $(EXPERIMENTS:%=checkpoints/default/%) > docs/results.md
+	$(BIN)/toymodels results $(EXPERIMENTS:%=checkpoints/default/%) > docs/results.md
 
 peers: .venv/peers/devinterp1/installed .venv/peers/devinterp2/installed .venv/peers/canonical/installed
 

@@ -1,7 +1,7 @@
 """Whether an estimate can be believed: what is found wrong with it, and what to change."""
 
-from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -60,8 +60,14 @@ def verdict(llc: LLC) -> list[Finding]:
     return [finding for check in checks for finding in check(llc, trace)]
 
 
-def findings(llc: LLC) -> Shaped[np.ndarray, "..."]:
-    """The kinds of what `verdict` finds in each estimate, joined by commas; of the shape of the leading axes."""
+def findings(llc: LLC | Mapping[str, Any]) -> Shaped[np.ndarray, "..."]:
+    """The kinds of what `verdict` finds in each estimate, joined by commas; of the shape of the leading axes.
+
+    llc: the estimates, or a data set of their fields.
+    """
+    if not isinstance(llc, LLC):
+        fields: Any = [np.asarray(llc[field]) for field in LLC._fields]
+        llc = LLC(*fields)
     kinds = [", ".join(finding.kind for finding in verdict(row)) for row in rows(llc)]
     return np.array(kinds, dtype=str).reshape(np.shape(llc.value))
 

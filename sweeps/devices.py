@@ -113,18 +113,19 @@ def _blocks(points: Any, block: int) -> Any:
     return jax.eval_shape(lambda tree: rows(tree, np.zeros(block, int)), points)
 
 
-def block_size(f: Function, points: Any, shared: Any, *, memory: int | None) -> int:
+def block_size(f: Function, points: Any, shared: Any, *, memory: int | None, each: float | None = None) -> int:
     """How many points a device takes at a time: as many as fit into `memory` bytes, and no more than its share.
 
-    The bytes of one point are the compiler's own (`memory_analysis`, for two points). On a CPU the block also fits
-    twice the second-level cache of a core: larger ones were up to a half slower, single points (whose matrix products
+    The bytes of one point (`each`) are, if not known, the compiler's own (`memory_analysis`). On a CPU the block also
+    fits twice the second-level cache of a core: larger ones were up to a half slower, single points (whose matrix products
     lose their batch axis) two times.
     """
     share = ceil(length(points) / jax.device_count())
     if share <= 2 and memory is None:
         return share
-    mapped = jax.jit(jax.vmap(f, in_axes=(0, None), out_axes=(0, None)))
-    each = memory_of(_lower(mapped, _blocks(points, 2), shared).compile()) / 2
+    if each is None:
+        mapped = jax.jit(jax.vmap(f, in_axes=(0, None), out_axes=(0, None)))
+        each = memory_of(_lower(mapped, _blocks(points, 2), shared).compile()) / 2
     if memory is not None and each > memory:
         raise ValueError(
             f"one point of this sweep needs {each / 1e6:.0f} MB and the bound is {memory / 1e6:.0f} MB: write "

@@ -1,7 +1,7 @@
-"""What a series of results is of: its program, its inputs, its schedule and how it was cut; and how two of these differ.
+"""What a series of results is of: its program, its inputs, its schedule and how it was cut; and how two differ.
 
-The program is the StableHLO of one block, without locations and with its constants: whatever the code closes over (data,
-learning rates) is in it, and the number of devices is not.
+The program is the StableHLO of one block, without locations and with its constants: whatever the code closes over
+(data, learning rates) is in it, and the number of devices is not.
 """
 
 import hashlib

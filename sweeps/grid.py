@@ -157,8 +157,8 @@ def length(tree: Any) -> int:
     sizes = sorted({np.shape(leaf)[0] for leaf in leaves if np.ndim(leaf)})
     if len(sizes) != 1 or sizes[0] < 1 or not all(map(np.ndim, leaves)):
         raise ValueError(
-            f"the leaves of a grid have leading axes of {sizes or 'nothing'}: all need the same number of points, at least one; "
-            "write sweeps.product(name=[...]), or arrays with one leading axis"
+            f"the leaves of a grid have leading axes of {sizes or 'nothing'}: all need the same number of points, "
+            "at least one; write sweeps.product(name=[...]), or arrays with one leading axis"
         )
     return sizes[0]
 
@@ -177,7 +177,8 @@ def _exact(leaf: Any, name: str) -> Any:
         limits = np.iinfo(kept)
         if leaf.size and not limits.min <= leaf.min() <= leaf.max() <= limits.max:
             raise ValueError(
-                f"got {name} up to {leaf.max()}: it is a {kept} on a device, write values from {limits.min} to {limits.max}"
+                f"got {name} up to {leaf.max()}: it is a {kept} on a device, "
+                f"write values from {limits.min} to {limits.max}"
             )
     return leaf
 

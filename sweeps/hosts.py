@@ -11,7 +11,7 @@ from jax.experimental import multihost_utils
 
 
 def join(coordinator: str | None, processes: int | None, process: int | None) -> None:
-    """Make this process one of the run's. SLURM, Kubernetes, Open MPI and Cloud TPU are detected where nothing is given.
+    """Make this process one of a run. SLURM, Kubernetes, Open MPI and Cloud TPU are detected where nothing is given.
 
     Must come before JAX touches a device. Raises ValueError if nothing is given and nothing is detected.
     """
@@ -47,8 +47,9 @@ def wait(what: str) -> None:
 def submit(command: Callable[[list[str]], int], argv: Sequence[str], directory: Path, settings: str) -> str:
     """Send `command(argv)` to SLURM, which gets `--distributed` too if the job has several tasks; the job's number.
 
-    `settings` are submitit's, "nodes=4,tasks_per_node=1,gpus_per_node=8,slurm_partition=gpu,timeout_min=600". A job that
-    is preempted or out of time saves (SIGTERM), is queued again by submitit, and goes on. "cluster=local" runs it here.
+    `settings` are submitit's, "nodes=4,tasks_per_node=1,gpus_per_node=8,slurm_partition=gpu,timeout_min=600". A job
+    that is preempted or out of time saves (SIGTERM), is queued again by submitit, and goes on. "cluster=local" runs it
+    here.
     """
     parameters = dict(item.split("=", 1) for item in settings.split(",") if "=" in item)
     if len(parameters) != len(settings.split(",")):

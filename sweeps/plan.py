@@ -63,11 +63,17 @@ class Planner:
             raise
 
     def _plan(self, job: sweep.Job) -> Any:
-        layout = sweep.layout_of(job)
-        program, size = sweep.prepare(job, layout["block"]), length(job.points)
-        shapes = program.like(size)[0]
+        size = length(job.points)
+        few = min(2, size)
+        shapes = sweep.prepare(job, few).like(size)[0]
         sweep.affordable(job.name, shapes, sweep.saves(job))
-        self.stages.append(Stage(job.name, size, layout["block"], block_cost(job, layout["block"])))
+        cost = block_cost(job, few)
+        block = sweep.layout_of(job, each=cost.memory / few)["block"]
+        if block > few:
+            cost = block_cost(job, block)
+        elif block < few and job.across == "points":  # as heavy a point is half of two
+            cost = costs.Cost(kernels=cost.kernels / 2, memory=cost.memory // 2).plus(cost, block / few)
+        self.stages.append(Stage(job.name, size, block, cost))
         return jax.tree.map(lambda leaf: _result(leaf, job), shapes if job.times is None else shapes[1])
 
     @contextmanager
@@ -130,6 +136,7 @@ def table(
 
     tflops: their peak, for accelerators, which reach the same share of it but wait `latency` seconds for every launch.
     """
+    from rich.box import SIMPLE
     from rich.table import Table
 
     check(devices=devices, tflops=tflops, latency=latency)
@@ -146,19 +153,19 @@ def table(
     target = f"{devices} like these" if tflops is None else f"{devices} of {tflops:g} TFLOP/s"
     peaks = f"{peak.flops / 1e9:.0f} GFLOP/s, {peak.bytes / 1e9:.1f} GB/s each"
     title = f"{name}: here {here} x {kind}, {peaks}; there {target}"
-    plan = Table(title=title, caption=caption, caption_justify="left")
-    columns = ("stage", "points", "block", "flop", "launches", "memory", "of peak", "hours here", "hours there")
-    for column in columns:
-        plan.add_column(column, justify="left" if column == "stage" else "right", overflow="fold")
+    plan = Table(title=title, caption=caption, caption_justify="left", box=SIMPLE, padding=0, pad_edge=False)
+    plan.add_column("stage", overflow="fold")
+    for column in ("points", "block", "flop", "launches", "MB", "of\npeak", "hours\nhere", "hours\nthere"):
+        plan.add_column(column, justify="right", no_wrap=True)
     on = lambda stage: stage.hours(devices) if faster is None else stage.hours_on(devices, faster, latency)
     for stage in stages:
         numbers = (stage.points, stage.block, f"{_flops(stage):.1e}", f"{stage.cost.kernels:.1e}")
-        memory, share = f"{stage.cost.memory / 1e6:.1f} MB", f"{stage.share(peak.flops):.1%}"
+        memory, share = f"{stage.cost.memory / 1e6:.1f}", f"{stage.share(peak.flops):.1%}"
         plan.add_row(stage.name, *map(str, numbers), memory, share, f"{stage.hours(here):.2g}", f"{on(stage):.2g}")
     flops, launches = sum(map(_flops, stages)), sum(stage.cost.kernels for stage in stages)
     most = max((stage.cost.memory for stage in stages), default=0)
     hours = [sum(map(each, stages)) for each in (lambda stage: stage.hours(here), on)]
-    sums = (f"{flops:.1e}", f"{launches:.1e}", f"{most / 1e6:.1f} MB", "", *[f"{each:.2g}" for each in hours])
+    sums = (f"{flops:.1e}", f"{launches:.1e}", f"{most / 1e6:.1f}", "", *[f"{each:.2g}" for each in hours])
     plan.add_row("all", "", "", *sums)
     return plan
 

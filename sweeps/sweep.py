@@ -29,7 +29,7 @@ class Job(NamedTuple):
 
     For a map, `times` is None, `shared` is () and f returns (results, ()). For a scan, a point is (point of the grid,
     its state), shared is (counters, `chunk` of the times), and f returns ((state, outputs), counters).
-    inputs: what the results depend on besides the program, by name.  lost: what to do where a state is no longer finite.
+    inputs: what the results depend on besides the program, by name.  lost: what to do where a state went non-finite.
     """
 
     name: str
@@ -205,10 +205,11 @@ def _watch(job: Job, first: int, alive: np.ndarray, before: Any, end: Any, stop:
     return still
 
 
-def layout_of(job: Job, begun: Any = None) -> dict[str, int]:
+def layout_of(job: Job, begun: Any = None, each: float | None = None) -> dict[str, int]:
     """How a sweep is cut: points a device takes and points saved together as the series was begun, as given or as fits.
 
     block, batch, chunk; for `across="examples"`, whose sums depend on them, also devices.
+    each: bytes of a point, if known.
     """
     size, chosen, memory = length(job.points), 1, record.current().memory
     there = begun.get("layout") if isinstance(begun, dict) else None
@@ -216,7 +217,7 @@ def layout_of(job: Job, begun: Any = None) -> dict[str, int]:
         return there | _given(job)
     if job.across == "points":
         measured = job.block is None or memory is not None  # a bound that the user states holds whatever is asked
-        fits = devices.block_size(job.f, job.points, job.shared, memory=memory) if measured else size
+        fits = devices.block_size(job.f, job.points, job.shared, memory=memory, each=each) if measured else size
         chosen = min(job.block or fits, fits)
     wave = chosen * (1 if job.across == "examples" else jax.local_device_count())
     share = ceil(size / max(1, BATCHES // saves(job)) / wave) * wave
@@ -234,7 +235,7 @@ def _given(job: Job) -> dict[str, int]:
 
 
 def affordable(name: str, results: Any, chunks: int = 1) -> None:
-    """Refuse results (shapes, of each of so many chunks) that the memory of this machine cannot hold, before any is taken."""
+    """Refuse results (shapes, of each of so many chunks) that the memory of this machine cannot hold."""
     wanted = chunks * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(results))
     there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if wanted > there:

@@ -75,7 +75,7 @@ def test_only_models_import_flax():
 
 def test_no_module_is_named_like_a_function_in_it():
     kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-    for path in SOURCES:
+    for path in (path for path in SOURCES if path.parts[0] in LEAVES):
         names = {node.name for node in ast.parse((ROOT / path).read_text()).body if isinstance(node, kinds)}
         assert dotted(path).rpartition(".")[2] not in names, path
 

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from experiments.curves import transitions
-from slt.phases import gaussian_process, milestones
+import slt
+from experiments.shared.curves import transitions
 
 READINGS = ("loss", "loose", "localised", "second")  # the curves whose stages are looked for
 RECIPES = {"published": 0.0, "supported": 2.0}  # milestones: all of them, those between stages that are certain
@@ -16,36 +16,36 @@ LOSS_ERROR = 0.02  # of the loss, as a share of its range: below it, no change i
 
 
 def edges(results: xr.Dataset) -> np.ndarray:
-    """For each run, the checkpoints at which LR1 and LR2 end, as the model shows them: |y-hat|^2 is least, MSE is near ridge.
+    """Of each run the checkpoints at which LR1 and LR2 end, as the model shows them: |y-hat|^2 is least, MSE near ridge.
 
     The second is the last checkpoint where a run does not get there.
     """
     fresh = results.sel(prior="fresh", on="fresh").mean("position")
     left = (fresh.mse - fresh.ridge) / (fresh.zero - fresh.ridge)
-    last = results.sizes["time"] - 1
+    last = results.sizes["step"] - 1
     learned = [int(np.argmax(row)) if row.any() else last for row in left.values < LEARNED]
     size = np.where(np.isfinite(fresh["size"].values), fresh["size"].values, np.inf)
     least = [int(np.argmin(row[: end + 1])) for row, end in zip(size, learned, strict=True)]
     return np.array([least, learned]).T
 
 
-def readings(results: xr.Dataset, *, restarts: int) -> xr.Dataset:
+def boundaries(results: xr.Dataset, *, restarts: int) -> xr.Dataset:
     """The change points and milestones of loss and curves: place, low, high (in steps), and the jump of the former.
 
     The loss is in units of the loose curve, -nbeta L, so that a slope counts as flat in both alike.
     """
-    runs = results.sizes["run"]
+    runs, step = results.sizes["seed"], results.step.values
     jumps = np.full((len(READINGS), runs, MOST, 4), np.nan)
     places = np.full((len(READINGS), len(RECIPES), runs, MOST, 3), np.nan)
     for i, name in enumerate(READINGS):
         curve, stderr = reading(results, name)
         for run in range(runs):
-            jumps[i, run] = _jumps(curve[run], stderr[run], results.step.values)
-            places[i, :, run] = _milestones(curve[run], stderr[run], results.step.values, restarts)
+            jumps[i, run] = changes(curve[run], stderr[run], step)
+            places[i, :, run] = _milestones(curve[run], stderr[run], step, restarts)
     variables: dict[str, Any] = {
-        "change": (("reading", "run", "number", "at"), jumps),
-        "milestone": (("reading", "recipe", "run", "number", "interval"), places[..., :3]),
-        "edge": (("run", "stage"), edges(results)),
+        "change": (("reading", "seed", "number", "at"), jumps),
+        "milestone": (("reading", "recipe", "seed", "number", "interval"), places),
+        "edge": (("seed", "stage"), edges(results)),
     }
     coordinates = {"reading": list(READINGS), "recipe": list(RECIPES), "at": ["step", "low", "high", "jump"]}
     return xr.Dataset(variables, coordinates | {"interval": ["step", "low", "high"], "stage": ["LR1", "LR2"]})
@@ -59,8 +59,8 @@ def reading(results: xr.Dataset, name: str) -> tuple[np.ndarray, np.ndarray]:
     return curve, LOSS_ERROR * np.ptp(curve, axis=1, keepdims=True) * np.ones_like(curve)
 
 
-def _jumps(curve: np.ndarray, stderr: np.ndarray, step: np.ndarray) -> np.ndarray:
-    """The largest changes of level, as `transitions` finds them."""
+def changes(curve: np.ndarray, stderr: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """The largest changes of level of one curve, as `transitions` finds them."""
     made = np.full((MOST, 4), np.nan)
     if np.isfinite(curve).sum() < 6 or not np.nanmin(stderr) > 0:
         return made
@@ -75,9 +75,9 @@ def _milestones(curve: np.ndarray, stderr: np.ndarray, step: np.ndarray, restart
     made = np.full((len(RECIPES), MOST, 3), np.nan)
     if np.isfinite(curve + stderr).sum() < 4:
         return made
-    process = gaussian_process(step, curve, stderr, restarts=restarts)
+    process = slt.gaussian_process(step, curve, stderr, restarts=restarts)
     for rows, support in zip(made, RECIPES.values(), strict=True):
-        found = sorted(milestones(process, support=support), key=lambda m: -m.support)[:MOST]
+        found = sorted(slt.milestones(process, support=support), key=lambda m: -m.support)[:MOST]
         for row, m in zip(rows, sorted(found, key=lambda m: m.step), strict=False):
             row[:] = [m.step, m.low, m.high]
     return made

@@ -12,67 +12,66 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import xarray as xr
-from jaxtyping import Array, Key
 from typing_extensions import Doc
 
-from experiments import sweep
-from experiments.curves import Setting, curves
-from experiments.experiment import at_least, multiple, positive
-from experiments.language.measures import EARLIEST, corpus, levels, measure
-from experiments.language.report import claims
-from toymodels.models.transformer import Transformer
-from toymodels.prng import lowbias32
-from toymodels.task import Batch, objective
-from toymodels.tasks.text import text_windows
-from toymodels.training import TrainState, advance, log, start
+import slt
+import sweeps
+import toymodels as tm
+from experiments.language.claims import claims
+from experiments.language.measures import DIMS, EARLIEST, corpus, levels, reading
+from experiments.shared.curves import Setting, curves
+from experiments.shared.ranges import Count, Natural, Positive, at_least, between, checked, multiple
 
-__all__ = ["PRESETS", "claims", "plot", "run"]
+__all__ = ["COST", "PRESETS", "claims", "plot", "run"]
 
+COST = "6-7 min on two cores"
 WEIGHT_DECAY = 0.05
-BLOCK = 1  # models at a time on a device: the products of one fill a core
+START, TRAIN, CHAINS = range(3)  # purposes of a seed's keys
+SHORTEST = 12  # checkpoints of a curve that can hold two boundaries
 
+SMALL = dict(words=0, width=8, heads=2, context=16, steps=80, checkpoints=12, windows=16, sequences=32, batch_size=8)
+PUBLISHED = dict(words=4000, width=256, heads=8, context=1024, steps=50000, checkpoints=100, batch_size=100)
 PRESETS = {
-    "smoke": dict(words=0, width=8, heads=2, context=16, steps=80, checkpoints=12, windows=16, sequences=32, warmup=2, draws=8, batch_size=8, chain_batch=4),
+    "smoke": dict(**SMALL, sampling=slt.Sampling(chains=2, warmup=2, draws=8, batch_size=4)),
     "default": {},
-    "paper": dict(seeds=5, words=4000, width=256, heads=8, context=1024, steps=50000, checkpoints=100, learning_rate=1e-3, batch_size=100, windows=512, sequences=4096, chains=20, draws=200, warmup=100, chain_batch=100),
-}  # fmt: skip
+    "paper": dict(
+        **PUBLISHED,
+        seeds=5,
+        learning_rate=1e-3,
+        windows=512,
+        sequences=4096,
+        sampling=slt.Sampling(chains=20, warmup=100, draws=200, batch_size=100),
+    ),
+}
 
 
+@checked
 def run(
     *,
-    seeds: Annotated[int, Doc("training runs")] = 2,
-    words: Annotated[int, Doc("most common words that are tokens; the others are spelled")] = 300,
-    width: Annotated[int, Doc("of the residual stream")] = 64,
-    heads: Annotated[int, Doc("of each of the two layers")] = 4,
-    context: Annotated[int, Doc("tokens that the model sees; a multiple of 8")] = 64,
-    steps: Annotated[int, Doc("of AdamW, weight decay .05")] = 1500,
-    checkpoints: Annotated[int, Doc("of each run: the start, and evenly spaced in log(step)")] = 18,
-    learning_rate: Annotated[float, Doc("of AdamW, constant")] = 2e-3,
-    batch_size: Annotated[int, Doc("windows of the text in a training step")] = 32,
-    windows: Annotated[int, Doc("of the held-out text, on which all scores are measured")] = 512,
-    sequences: Annotated[int, Doc("windows of the training text: the data set of the chains")] = 1024,
-    loose_nbeta: Annotated[float, Doc("n*beta of the published setting: 100/log 100")] = 21.7,
-    loose_gamma: Annotated[float, Doc("strength of its localisation")] = 100.0,
-    loose_step: Annotated[float, Doc("step size of its chains")] = 1e-3,
-    nbeta: Annotated[float, Doc("n*beta of the localised chains")] = 300.0,
-    gamma: Annotated[float, Doc("strength of their localisation")] = 4000.0,
-    step_size: Annotated[float, Doc("of their chains")] = 1.5e-5,
-    hotter: Annotated[float, Doc("every setting is repeated at n*beta divided by this")] = 3.0,
-    chains: Annotated[int, Doc("chains for an estimate")] = 2,
-    warmup: Annotated[int, Doc("steps thrown away at the start of each chain")] = 40,
-    draws: Annotated[int, Doc("draws of each chain")] = 40,
-    chain_batch: Annotated[int, Doc("sequences of the chains' minibatches")] = 16,
+    seeds: Annotated[Count, Doc("training runs")] = 2,
+    words: Annotated[Natural, Doc("most common words that are tokens; the others are spelled")] = 300,
+    width: Annotated[Count, Doc("of the residual stream")] = 64,
+    heads: Annotated[Count, Doc("of each of the two layers")] = 4,
+    context: Annotated[int, between(EARLIEST, 10**5), Doc("tokens that the model sees; a multiple of 8")] = 64,
+    steps: Annotated[Count, Doc("of AdamW, weight decay .05")] = 1500,
+    checkpoints: Annotated[int, between(SHORTEST, 10**5), Doc("the start, and evenly spaced in log(step)")] = 18,
+    learning_rate: Annotated[Positive, Doc("of AdamW, constant")] = 2e-3,
+    batch_size: Annotated[Count, Doc("windows of the text in a training step")] = 32,
+    windows: Annotated[int, between(1, 10**6), Doc("of the held-out text, on which all scores are measured")] = 512,
+    sequences: Annotated[int, between(8, 10**6), Doc("windows of the training text that chains draw from")] = 1024,
+    loose_nbeta: Annotated[Positive, Doc("n*beta of the published setting: 100/log 100")] = 21.7,
+    loose_gamma: Annotated[Positive, Doc("strength of its localisation")] = 100.0,
+    loose_step: Annotated[Positive, Doc("step size of its chains")] = 1e-3,
+    nbeta: Annotated[Positive, Doc("n*beta of the localised chains")] = 300.0,
+    gamma: Annotated[Positive, Doc("strength of their localisation")] = 4000.0,
+    step_size: Annotated[Positive, Doc("of their chains")] = 1.5e-5,
+    hotter: Annotated[Positive, Doc("every setting is repeated at n*beta divided by this")] = 3.0,
+    sampling: slt.Sampling = slt.Sampling(chains=2, warmup=40, draws=40, batch_size=16),  # noqa: B008
 ) -> xr.Dataset:
     """Train, measure what the model has learned at every checkpoint, estimate lambda-hat under four settings."""
-    at_least(1, seeds=seeds, heads=heads, chains=chains, batch_size=batch_size, windows=windows)
-    at_least(12, checkpoints=checkpoints)
-    at_least(8, draws=draws, context=context, sequences=sequences)
-    at_least(0, words=words, warmup=warmup)
     at_least(4 * checkpoints, steps=steps)
     multiple(EARLIEST, context=context)
     multiple(heads, width=width)
-    positive(learning_rate=learning_rate, loose_nbeta=loose_nbeta, loose_gamma=loose_gamma, loose_step=loose_step)
-    positive(nbeta=nbeta, gamma=gamma, step_size=step_size, hotter=hotter)
     settings = {
         "loose": Setting(loose_nbeta, loose_gamma, loose_step),
         "loose, hotter": Setting(loose_nbeta / hotter, loose_gamma, loose_step),
@@ -80,23 +79,28 @@ def run(
         "localised, hotter": Setting(nbeta / hotter, gamma, step_size),
     }
     text = corpus(words)
-    size = len(text.vocabulary)
-    model = Transformer(size, size, width, heads, layers=2, context=context, positions="shortformer")
-    task = text_windows(text.train, context)
-    steps_kept = log(steps, checkpoints - 1)
-    params = _train(model, task, np.arange(seeds), steps_kept, learning_rate=learning_rate, batch_size=batch_size)
-    held_out = text_windows(text.held_out, context).sample(jax.random.key(0), windows)
-    scores = _scores(model, text, held_out, params)
-    data = task.sample(jax.random.fold_in(jax.random.key(0), 1), sequences)
-    estimates = curves(
-        lambda seed: _key(seed, "chains"), objective(model, task), params, lambda seed: data, seeds=np.arange(seeds),
-        settings=settings, chains=chains, warmup=warmup, draws=draws, batch_size=chain_batch, chance=float(np.log(size)),
-        block=BLOCK,
-    )  # fmt: skip
+    size, task = len(text.vocabulary), tm.text_windows(text.train, context)
+    model = tm.Transformer(size, size, width, heads, layers=2, context=context, positions="shortformer")
+    loss, tx = tm.objective(model, task), optax.adamw(learning_rate, weight_decay=WEIGHT_DECAY)
+    key = lambda at, purpose: tm.key(at["seed"], purpose, impl=tm.lowbias32)
+
+    def begin(at: Any) -> tm.TrainState:
+        return tm.start(model.init(key(at, START), jnp.zeros(context, jnp.int32))["params"], tx)
+
+    def train(at: Any, state: tm.TrainState, steps: jax.Array) -> tuple[tm.TrainState, tm.Trajectory]:
+        return tm.advance(key(at, TRAIN), state, steps, loss=loss, task=task, tx=tx, batch_size=batch_size)
+
+    runs = sweeps.scan(train, sweeps.product(seed=range(seeds)), begin, tm.log_steps(steps, checkpoints - 1), block=1)
+    held_out = tm.text_windows(text.held_out, context).sample(jax.random.key(0), windows)
+    read = reading(model, text, held_out)
+    scores = sweeps.map(lambda at, checkpoint: read(checkpoint.params), runs, name="scores", dims=DIMS, block=1)
+    data, chance = task.sample(tm.key(0, 1), sequences), float(np.log(size))
+    held: dict[str, Any] = dict(settings=settings, sampling=sampling, chance=chance, block=1)
+    estimates = curves(loss, runs, lambda at: data, lambda at: key(at, CHAINS), **held)
     found = xr.merge([estimates, scores, levels(text, held_out)], combine_attrs="drop")
-    coordinates = {"step": ("time", steps_kept, {"units": "steps"}), "seed": ("run", np.arange(seeds))}
-    sizes = dict(vocabulary=size, tokens=len(text.train) + len(text.held_out), parameters=_count(params))
-    return found.assign_coords(coordinates).assign_attrs(sizes)
+    parameters = sum(leaf[0, 0].size for leaf in jax.tree.leaves(runs.outputs.params))
+    tokens = len(text.train) + len(text.held_out)
+    return found.assign_attrs(vocabulary=size, tokens=tokens, parameters=parameters)
 
 
 def plot(results: xr.Dataset) -> Any:
@@ -104,38 +108,3 @@ def plot(results: xr.Dataset) -> Any:
     from experiments.language.figure import draw  # here: Matplotlib takes half a second to import
 
     return draw(results)
-
-
-def _key(seed: Any, purpose: str) -> Key[Array, ""]:
-    return jax.random.fold_in(jax.random.key(seed, impl=lowbias32), ("start", "train", "chains").index(purpose))
-
-
-def _train(
-    model: Transformer, task: Any, seeds: np.ndarray, checkpoints: np.ndarray, *, learning_rate: float, batch_size: int
-) -> Any:
-    """The parameters of every run at every checkpoint: axes (run, time)."""
-    tx, loss = optax.adamw(learning_rate, weight_decay=WEIGHT_DECAY), objective(model, task)
-
-    def begin(point: dict[str, Array]) -> TrainState:
-        return start(model.init(_key(point["seed"], "start"), jnp.zeros(model.context, jnp.int32))["params"], tx)
-
-    def onward(point: dict[str, Array], state: TrainState, stops: Array) -> Any:
-        return advance(_key(point["seed"], "train"), state, stops, loss=loss, task=task, tx=tx, batch_size=batch_size)
-
-    runs = {"seed": seeds}
-    state = jax.jit(jax.vmap(begin, out_axes=TrainState._make((None, 0, 0))))(runs)
-    return sweep.train(onward, runs, state, checkpoints, block=BLOCK).params
-
-
-def _scores(model: Transformer, text: Any, held_out: Batch, params: Any) -> xr.Dataset:
-    """Everything `measure` finds, with the axes (run, time)."""
-    runs, time = jax.tree.leaves(params)[0].shape[:2]
-    flat = jax.tree.map(lambda leaf: np.reshape(leaf, (-1, *np.shape(leaf)[2:])), params)
-    inner = {"loss_at": ("position",), "ngram": ("n",), "previous": ("layer", "head"), "prefix": ("layer", "head")}
-    found = sweep.run(measure(model, text, held_out), {"params": flat}, name="scores", block=BLOCK, dims=inner)
-    fold = lambda v: (("run", "time", *v.dims[1:]), np.reshape(v.values, (runs, time, *v.shape[1:])))
-    return xr.Dataset({str(name): fold(values) for name, values in found.items()})
-
-
-def _count(params: Any) -> int:
-    return sum(int(np.prod(np.shape(leaf)[2:])) for leaf in jax.tree.leaves(params))

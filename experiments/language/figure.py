@@ -1,41 +1,35 @@
 """The figure of `language`: what is learned when, and lambda-hat under every setting, with its boundaries."""
 
-from typing import Any
-
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments import plots
-from experiments.language.report import bigram_minimum, boundaries
+from experiments.language.claims import MAIN, bigram_minimum, boundaries
+from experiments.shared import plots, tell
 
-STYLE: Any = plots.STYLE | {"font.size": 9, "axes.titlesize": 9.5}
-COLOURS = ("#1b6ca8", "#c8553d", "#4a7c3a", "#8a6fae")
+COLOURS = ("#1b6ca8", "#c8553d", "#4a7c3a", "#8a6fae", "#b08d2f")
 GREY = "#8a8f94"
+TITLE = "A two-layer attention-only model of the King James Bible (dotted: least bigram score; shaded: boundaries)"
 
 
 def draw(results: xr.Dataset) -> Figure:
-    """Above: the loss, bigrams, n-grams, heads. Below: each setting, and its boundaries beside the loss's."""
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(2, 4, figsize=(13, 6.6), layout="constrained", sharex=True)
-        for axis, panel in zip(axes[0], (_loss, _bigrams, _ngrams, _heads), strict=True):
+    """Above: the loss, bigrams, n-grams. Below: heads, and loose and localised curves with their boundaries."""
+    with plt.rc_context(plots.STYLE | {"legend.fontsize": 8}):
+        figure, axes = plt.subplots(2, 3, figsize=(13, 7.4), layout="constrained", sharex=True)
+        for axis, panel in zip(axes.flat, (_loss, _bigrams, _ngrams, _heads), strict=False):
             panel(axis, results)
-        names = [str(name) for name in results.setting.values]
-        for axis, name in zip(axes[1], names, strict=True):
+        for axis, name in zip(axes[1, 1:], MAIN, strict=True):
             _curve(axis, results, name)
-        for axis in axes.ravel():
+        for axis in axes.flat:
             axis.set_xscale("log")
+            axis.legend()
             for at in bigram_minimum(results):
                 axis.axvline(_x(results)[at], color=GREY, lw=0.8, ls=":")
         for axis in axes[1]:
             axis.set_xlabel("step + 1")
-        figure.suptitle(
-            "A two-layer attention-only model of the King James Bible (dotted: least bigram score). Below: lambda-hat, "
-            "shaded: 95 % intervals of its boundaries; red: negative, flagged",
-            fontsize=10,
-        )
+        figure.suptitle(TITLE, fontsize=11)
         plt.close(figure)
     return figure
 
@@ -44,70 +38,63 @@ def _x(results: xr.Dataset) -> np.ndarray:
     return results.step.values + 1
 
 
-def _level(axis: Axes, value: xr.DataArray, label: str, *, ls: str = "--", colour: str = GREY) -> None:
-    axis.axhline(float(value), lw=0.9, label=label, color=colour, ls=ls)
+def _lines(axis: Axes, results: xr.Dataset, values: xr.DataArray, label: str, colour: str, ls: str = "-") -> None:
+    """A line for every run, the first with the label."""
+    lines = axis.plot(_x(results), values.values.T, ls, marker=".", ms=4, color=colour, lw=1.1)
+    lines[0].set_label(label)
 
 
 def _loss(axis: Axes, results: xr.Dataset) -> None:
-    for run, colour in zip(results.loss.values, np.resize(COLOURS, results.sizes["run"]), strict=True):
-        axis.plot(_x(results), run, ".-", color=colour, lw=1, ms=4)
+    _lines(axis, results, results.loss, "held out", COLOURS[0])
     for name, style in (("uniform", ":"), ("unigram", "--"), ("bigram", "-.")):
-        _level(axis, results[f"{name}_loss"], f"{name}s alone" if name != "uniform" else "ln V", ls=style)
-    _shade(axis, results, "loss")
-    axis.set(title="held-out loss, and its boundaries")
-    axis.legend(fontsize=8, loc="upper right")
+        axis.axhline(float(results[f"{name}_loss"]), color=GREY, lw=0.9, ls=style, label=f"{name} predictor")
+    _shade(axis, results, "loss", COLOURS[0])
+    axis.set(title="Loss, nats")
 
 
 def _bigrams(axis: Axes, results: xr.Dataset) -> None:
-    axis.plot(_x(results), results.bigram.values.T, ".-", color=COLOURS[0], lw=1, ms=4)
-    _level(axis, results.bigram_entropy, "bigram entropy: its bound")
-    axis.set(title="LM1: bigram score, nats")
-    axis.legend(fontsize=8)
+    _lines(axis, results, results.bigram, "bigram score", COLOURS[0])
+    axis.axhline(float(results.bigram_entropy), color=GREY, ls="--", label="bigram entropy: its bound")
+    axis.set(title="LM1: cross-entropy to the bigrams, nats")
 
 
 def _ngrams(axis: Axes, results: xr.Dataset) -> None:
     for n, colour in zip(results.n.values, COLOURS, strict=False):
-        curves = axis.plot(_x(results), results.ngram.sel(n=n).values.T, ".-", color=colour, lw=1, ms=4)
-        curves[0].set_label(f"n = {n}")
-    axis.set(title="LM2: mean loss / loss at ends of n-grams")
-    axis.legend(fontsize=8, loc="upper left")
-    other = axis.twinx()
-    other.plot(_x(results), (results.unplaced - results.loss).values.T, color=GREY, lw=1, ls="--")
-    other.set_ylabel("loss added without positions (dashed)", color=GREY)
-    other.spines["right"].set_visible(True)
+        _lines(axis, results, results.ngram.sel(n=n), f"mean loss / loss at ends of {n}-grams", colour)
+    _lines(axis, results, results.unplaced - results.loss, "loss added without positions, nats", GREY, "--")
+    axis.set(title="LM2: n-grams, and the use of positions")
 
 
 def _heads(axis: Axes, results: xr.Dataset) -> None:
-    previous = results.previous.isel(layer=0)
-    for h in range(results.sizes["head"]):
-        curves = axis.plot(_x(results), previous.isel(head=h).values.T, color=COLOURS[0], lw=0.9)
-        curves[0].set_label("previous token, layer 0" if h == 0 else "_")
-    best = results.prefix.max(("layer", "head")).values.T
-    axis.plot(_x(results), best, color=COLOURS[1], lw=1.4)[0].set_label("prefix matching, best head")
-    _level(axis, results.even_previous, "even attention", colour=COLOURS[0])
-    _level(axis, results.even_prefix, "_", colour=COLOURS[1])
-    axis.plot(_x(results), results.context.values.T, color=COLOURS[2], lw=1, ls="-.")[0].set_label("in-context score")
-    axis.set(title="LM3, LM4: heads, and the use of context")
-    axis.legend(fontsize=8)
+    _lines(axis, results, results.previous.isel(layer=0).max("head"), "previous token, best of layer 0", COLOURS[0])
+    _lines(axis, results, results.prefix.max(("layer", "head")), "prefix matching, best head", COLOURS[1])
+    _lines(axis, results, results.context, "in-context score, nats", COLOURS[2], "-.")
+    for name, colour in (("even_previous", COLOURS[0]), ("even_prefix", COLOURS[1])):
+        axis.axhline(float(results[name]), color=colour, lw=0.9, ls="--")
+    axis.set(title="LM3, LM4: heads (dashed: even attention), and context")
 
 
 def _curve(axis: Axes, results: xr.Dataset, name: str) -> None:
-    here = results.sel(setting=name)
-    for run, colour in zip(range(here.sizes["run"]), np.resize(COLOURS, here.sizes["run"]), strict=True):
-        value, stderr = here.value.values[run], here.stderr.values[run]
-        axis.errorbar(_x(results), value, 2 * stderr, fmt=".-", color=colour, lw=1, ms=4, elinewidth=0.8)
-        flagged = np.array(["negative" in str(text) or "diverged" in str(text) for text in here.findings.values[run]])
-        axis.plot(_x(results)[flagged], value[flagged], "o", mfc="none", color="red", ms=7)
+    for setting, colour in ((name, COLOURS[1]), (f"{name}, hotter", COLOURS[4])):
+        here = results.sel(setting=setting)
+        label = rf"n$\beta$ = {float(here.nbeta):.3g}, $\gamma$ = {float(here.gamma):g}"
+        for value, stderr, negative in zip(
+            here.value.values, here.stderr.values, tell.has(here, "negative"), strict=True
+        ):
+            axis.errorbar(
+                _x(results), value, 2 * stderr, fmt=".-", color=colour, lw=1, ms=4, elinewidth=0.8, label=label
+            )
+            axis.plot(_x(results)[negative], value[negative], "o", mfc="none", color="black", ms=7)
+            label = None
+    axis.plot([], [], "o", mfc="none", color="black", ms=7, label="negative, named by verdict")
     axis.axhline(0, color="black", lw=0.6)
-    _shade(axis, results, name)
-    axis.set(title=f"{name}: nbeta {float(here.nbeta):.3g}, gamma {float(here.gamma):g}")
+    _shade(axis, results, name, COLOURS[1])
+    axis.set(title=rf"$\hat\lambda$, {name}")
 
 
-def _shade(axis: Axes, results: xr.Dataset, name: str) -> None:
+def _shade(axis: Axes, results: xr.Dataset, name: str, colour: str) -> None:
     """The boundaries of each run, with their intervals."""
-    found = boundaries(results, name)
-    for run, colour in zip(found, np.resize(COLOURS, len(found)), strict=True):
-        for change in run:
-            low, at, high = _x(results)[[change.low, change.index, change.high]]
-            axis.axvspan(low / 1.05, high * 1.05, color=colour, alpha=0.12, lw=0)
-            axis.axvline(at, color=colour, lw=0.8, alpha=0.7)
+    for change in (change for run in boundaries(results, name) for change in run):
+        low, at, high = _x(results)[[change.low, change.index, change.high]]
+        axis.axvspan(low / 1.05, high * 1.05, color=colour, alpha=0.1, lw=0)
+        axis.axvline(at, color=colour, lw=0.8, alpha=0.7)

@@ -2,48 +2,72 @@
 
 import functools
 import itertools
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import scipy.optimize
 from jaxtyping import Array, ArrayLike, Float, Key
 from scipy.stats import qmc
 
-from toymodels.models.autoencoder import Autoencoder
-from toymodels.task import Batch, Loss, Params, Task, objective
-from toymodels.tasks.superposition import sparse_features
+import toymodels as tm
 
+DATA, START, TRAIN, CHAINS = range(4)  # purposes of a seed's keys
 SETS, SIZE, HIDDEN = 2, 3, 3  # the octahedron: two sets of three correlated features, in three dimensions
 
 
 class Case(NamedTuple):
-    """A task with the loss to train on, and the data whose mean loss stands for the population."""
+    """A task, the loss and optimiser to train with, and the data whose mean loss stands for the population."""
 
     features: int
     hidden: int
-    task: Task
-    loss: Loss
-    population: Batch
+    task: tm.Task
+    loss: tm.Loss
+    population: tm.Batch
+    tx: optax.GradientTransformation
+    batch_size: int
+
+    def begin(self, at: Mapping[str, Array]) -> tm.TrainState:
+        """Weights from N(0, scale^2), and biases 0."""
+        W = at["scale"] * jax.random.normal(key(at["seed"], START), (self.hidden, self.features))
+        return tm.start({"W": W, "b": jnp.zeros(self.features)}, self.tx)
+
+    def onward(
+        self, at: Mapping[str, Array], state: tm.TrainState, steps: Array
+    ) -> tuple[tm.TrainState, tm.Trajectory]:
+        """Train one run on, through some checkpoints."""
+        own = key(at["seed"], TRAIN)
+        return tm.advance(own, state, steps, loss=self.loss, task=self.task, tx=self.tx, batch_size=self.batch_size)
+
+    def chains_key(self, at: Mapping[str, Array]) -> Key[Array, ""]:
+        """The key of a run's chains."""
+        return key(at["seed"], CHAINS)
 
 
-def correlated_sets(sets: int, size: int, density: ArrayLike) -> Task:
+def key(seed: Any, purpose: int) -> Key[Array, ""]:
+    """The key of one purpose of a seed, of the fast generator."""
+    return tm.key(seed, purpose, tm.lowbias32)
+
+
+def correlated_sets(sets: int, size: int, density: ArrayLike) -> tm.Task:
     """`sets` groups of `size` features: a group is active as a whole, with probability `density`, its values U[0, 1].
 
     Elhage et al. 2022, "Organization of correlated features"; L = sum_i (x_i - x'_i)^2.
     """
 
-    def sample(key: Key[Array, ""], n: int) -> Batch:
+    def sample(key: Key[Array, ""], n: int) -> tm.Batch:
         key_active, key_value = jax.random.split(key)
         active = jnp.repeat(jax.random.uniform(key_active, (sets, n)) < density, size, axis=0)
         x = jnp.where(active, jax.random.uniform(key_value, (sets * size, n)), 0).T
-        return Batch(x, x)
+        return tm.Batch(x, x)
 
-    return Task(sample, lambda prediction, y: jnp.sum((prediction - y) ** 2))
+    return tm.Task(sample, lambda prediction, y: jnp.sum((prediction - y) ** 2))
 
 
-def patterns(sets: int, size: int, density: float, nodes: int) -> Batch:
+def patterns(sets: int, size: int, density: float, nodes: int) -> tm.Batch:
     """A fixed data set that stands for the population of `correlated_sets`: x, and in y the weight of each example.
 
     For every pattern of active sets `nodes` points of a Sobol sequence (one for the pattern without any), weighted with
@@ -59,35 +83,31 @@ def patterns(sets: int, size: int, density: float, nodes: int) -> Batch:
         probability = np.prod([density if a else 1 - density for a in active])
         weight.append(np.full(len(values), probability / len(values)))
     weights = np.concatenate(weight) * sum(map(len, weight))
-    return Batch(jnp.asarray(np.concatenate(x), jnp.float32), jnp.asarray(weights, jnp.float32))
+    return tm.Batch(jnp.asarray(np.concatenate(x), jnp.float32), jnp.asarray(weights, jnp.float32))
 
 
-def weighted_loss(params: dict[str, Array], batch: Batch) -> Float[Array, " nodes"]:
+def weighted_loss(params: dict[str, Array], batch: tm.Batch) -> Float[Array, " nodes"]:
     """One number for each node of `patterns`, whose mean is E sum_i (x_i - x'_i)^2."""
     x = batch.x.T
     prediction = jax.nn.relu(params["W"].T @ (params["W"] @ x) + params["b"][:, None])
     return batch.y * jnp.sum((x - prediction) ** 2, axis=0)
 
 
-def octahedron(density: float, nodes: int) -> Case:
+def octahedron(density: float, nodes: int, *, tx: optax.GradientTransformation, batch_size: int) -> Case:
     """Six features in three dimensions, as two sets of three; `population` is for `weighted_loss`."""
-    features = SETS * SIZE
-    task = correlated_sets(SETS, SIZE, density)
-    return Case(
-        features, HIDDEN, task, objective(Autoencoder(features, HIDDEN), task), patterns(SETS, SIZE, density, nodes)
-    )
+    features, task = SETS * SIZE, correlated_sets(SETS, SIZE, density)
+    loss = tm.objective(tm.Autoencoder(features, HIDDEN), task)
+    return Case(features, HIDDEN, task, loss, patterns(SETS, SIZE, density, nodes), tx, batch_size)
 
 
-def equal_features(key: Key[Array, ""], features: int, hidden: int, density: float, nodes: int) -> Case:
-    """Many features of the same importance and density; `population` are `nodes` samples."""
-    task = sparse_features(jnp.ones(features), density)
-    return Case(
-        features,
-        hidden,
-        task,
-        objective(Autoencoder(features, hidden), task),
-        jax.jit(task.sample, static_argnums=1)(key, nodes),
-    )
+def equal_features(
+    features: int, hidden: int, density: float, samples: int, *, tx: optax.GradientTransformation, batch_size: int
+) -> Case:
+    """Many features of the same importance and density; `population` are `samples` of them."""
+    task = tm.sparse_features(jnp.ones(features), density)
+    population = jax.jit(task.sample, static_argnums=1)(key(0, DATA), samples)
+    loss = tm.objective(tm.Autoencoder(features, hidden), task)
+    return Case(features, hidden, task, loss, population, tx, batch_size)
 
 
 def figures(density: float) -> dict[str, float]:
@@ -103,7 +123,7 @@ def figures(density: float) -> dict[str, float]:
 
 
 @functools.cache
-def merged_pairs(density: float) -> tuple[Params, float]:
+def merged_pairs(density: float) -> tuple[tm.Params, float]:
     """A critical point between two lines and the octahedron, with its loss: one feature of each set stands alone.
 
     The other two of each set are merged. The least loss under that symmetry, found from an antipodal pair and two
@@ -126,16 +146,3 @@ def digon_gain(density: float) -> float:
     Elhage et al. 2022, "phase change": the ignored one costs p/3 - p^2/4, an antipodal pair p^2/3.
     """
     return density / 3 - density**2 / 4 - density**2 / 3
-
-
-def two_lines() -> Float[np.ndarray, "hidden features"]:
-    """W of the figure in which each set is merged on a line of its own: D_i = 1/3."""
-    W = np.zeros((HIDDEN, SETS * SIZE), np.float32)
-    for i in range(SETS):
-        W[i, i * SIZE : (i + 1) * SIZE] = 1 / np.sqrt(SIZE)
-    return W
-
-
-def antipodal_pairs() -> Float[np.ndarray, "hidden features"]:
-    """W of the octahedron with antipodal pairs across the sets: D_i = 1/2."""
-    return np.concatenate([np.eye(HIDDEN), -np.eye(HIDDEN)], axis=1, dtype=np.float32)

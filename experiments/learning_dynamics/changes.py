@@ -1,13 +1,14 @@
-"""The transitions of every curve: of the loss, of each D_i, of lambda-hat; and the stretches between those of the loss."""
+"""The transitions of every curve: of the loss, of each D_i, of lambda-hat; and what happens across and between them."""
 
 import itertools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
 
-from experiments.learning_dynamics.jumps import jumps, levels
-from slt.phases import change_points, inflated
+import slt
+from experiments.learning_dynamics.jumps import jumps
+from experiments.shared import tell
 
 WIDTH, HOLD, LEAST = 0.03, 4, 0.1  # a D_i is on a level within +-WIDTH for HOLD checkpoints; 1/2 and 2/5 differ by .1
 MAIN = "localised"
@@ -21,17 +22,20 @@ def transitions(results: xr.Dataset) -> xr.Dataset:
     """
     many, first = results.level_loss.values, settled(results)
     value, stderr = usable(results)
+    noise = np.stack([slt.inflated(*run) for run in zip(value, stderr, strict=True)])
+    distance = float(np.abs(np.diff(np.log(results.figure_loss.values))).min())
+    loss = np.log(results.loss.values)
     found = {
-        "loss": (results.loss, _changes(np.log(results.loss.values), loss_noise(results))),
-        "llc": (results.loss, _changes(value, np.stack([inflated(*run) for run in zip(value, stderr, strict=True)]))),
-        "level_loss": (results.level_loss, _changes(np.log(many), level_noise(results), first)),
+        "loss": (results.loss, _changes(loss, np.full(loss.shape, distance / 2))),
+        "llc": (results.loss, _changes(value, noise)),
+        "level_loss": (results.level_loss, _changes(np.log(many), np.full(many.shape, digon(results) / 2), first)),
         "dimensionality": (results.dimensionality, _jumps(results.dimensionality.values)),
         "level_dimensionality": (results.level_dimensionality, _jumps(results.level_dimensionality.values, first)),
     }
-    variables = {
-        f"{name}_{part}": (like.dims, values) for name, (like, parts) in found.items() for part, values in parts.items()
-    }
-    return xr.Dataset(variables)
+    made = xr.Dataset()
+    for name, (like, parts) in found.items():
+        made = made.assign({f"{name}_{part}": (like.dims, values) for part, values in parts.items()})
+    return made
 
 
 def settled(results: xr.Dataset) -> int:
@@ -39,49 +43,22 @@ def settled(results: xr.Dataset) -> int:
     return int(np.searchsorted(results.level_step.values, results.attrs["settle"]))
 
 
-def loss_noise(results: xr.Dataset) -> float:
-    """Half the smallest distance between the logarithms of the known levels of the octahedron's loss."""
-    return float(np.abs(np.diff(np.log(results.figure_loss.values))).min() / 2)
+def digon(results: xr.Dataset) -> float:
+    """What one digon spares, as a share of the loss at the end."""
+    return float(results.attrs["digon_gain"] / np.nanmedian(results.level_loss.values[:, -1]))
 
 
-def level_noise(results: xr.Dataset) -> float:
-    """Half of what one digon spares, as a share of the loss at the end."""
-    return float(results.attrs["digon_gain"] / 2 / np.nanmedian(results.level_loss.values[:, -1]))
-
-
-def usable(results: xr.Dataset, setting: str = MAIN) -> tuple[np.ndarray, np.ndarray]:
+def usable(results: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     """lambda-hat and its errors, NaN where verdict says that w* is no minimum: there the number is that of a slope."""
-    here = results.sel(setting=setting)
-    bad = here.findings.str.contains("negative|diverged").values
+    here = results.sel(setting=MAIN)
+    bad = tell.has(here, "negative") | tell.has(here, "diverged")
     return np.where(bad, np.nan, here.value.values), np.where(bad, np.nan, here.stderr.values)
 
 
-def _empty(shape: tuple[int, ...]) -> dict[str, np.ndarray]:
-    return {part: np.full(shape, np.nan) for part in ("jump", "low", "high")}
-
-
-def _changes(curve: np.ndarray, noise: np.ndarray | float, first: int = 0) -> dict[str, np.ndarray]:
-    """Change points of each run's curve from checkpoint `first` on; one next to unseen points is put in their middle."""
-    found, noise = _empty(curve.shape), np.broadcast_to(noise, curve.shape)
-    for r in range(len(curve)):
-        seen = np.flatnonzero(np.isfinite(curve[r]))
-        for c in change_points(curve[r, first:], noise[r, first:]):
-            before, after = seen[seen < first + c.index], seen[seen >= first + c.index]
-            at = r, (int(before[-1]) + 1 + int(after[0])) // 2
-            found["jump"][at], found["low"][at], found["high"][at] = c.jump, first + c.low, first + c.high
-    return found
-
-
-def _jumps(curves: np.ndarray, first: int = 0) -> dict[str, np.ndarray]:
-    """Jumps of each feature of each run, axes (run, time, feature); those that begin at `first` or later."""
-    found = _empty(curves.shape)
-    for r, run in enumerate(curves):
-        for i, curve in enumerate(run.T):
-            for j in jumps(curve, width=WIDTH, hold=HOLD, least=LEAST):
-                if j.index >= first:
-                    at: Any = r, j.index, i
-                    found["jump"][at], found["low"][at], found["high"][at] = j.size, j.low, j.high
-    return found
+def hessian_sum(results: xr.Dataset) -> np.ndarray:
+    """1/2 sum_i h_i/(h_i + gamma/nbeta): what lambda-hat is for a Gaussian at w*, of each checkpoint."""
+    here, h = results.sel(setting=MAIN), results.curvature.values
+    return np.sum(h / (h + float(here.gamma / here.nbeta)), axis=-1) / 2
 
 
 def places(jumps: xr.DataArray) -> list[list[int]]:
@@ -89,30 +66,20 @@ def places(jumps: xr.DataArray) -> list[list[int]]:
     return [[int(i) for i in np.argwhere(np.isfinite(run))[:, 0]] for run in jumps.values]
 
 
-def stretches(results: xr.Dataset, run: int) -> list[tuple[slice, float, float]]:
-    """Between the transitions of the loss: the checkpoints, and the weighted mean of lambda-hat with its error.
-
-    The error is the median one of the stretch: chains share their random numbers, so a mean is no better than one.
-    """
-    value, stderr = (curve[run] for curve in usable(results))
-    edges = [0, *places(results.loss_jump)[run], results.sizes["time"]]
-    found = []
-    for left, right in itertools.pairwise(edges):
-        inside = slice(left, right)
-        seen = np.isfinite(value[inside])
-        middle = float(np.median(value[inside][seen])) if seen.any() else np.nan
-        found.append((inside, middle, float(np.median(stderr[inside][seen])) if seen.any() else np.nan))
-    return found
+def medians(results: xr.Dataset, run: int) -> list[float]:
+    """The median lambda-hat of each stretch between the transitions of a run's loss; NaN where none is usable."""
+    value = usable(results)[0][run]
+    edges = [0, *places(results.loss_jump)[run], results.sizes["step"]]
+    seen = [value[left:right][np.isfinite(value[left:right])] for left, right in itertools.pairwise(edges)]
+    return [float(np.median(part)) if part.size else np.nan for part in seen]
 
 
 class Falls(NamedTuple):
-    """How much the logarithm of the loss falls across the jumps of D_i, beside windows of the same length at random.
+    """How much the logarithm of the loss falls across the jumps of D_i, on average, and across windows at random.
 
-    share: of the jumps whose fall is above the median of such windows in their own run.  mean: of the falls. null: of
-    the windows. p_value: how often random windows have a mean fall as large.
+    p_value: how often random windows of the same lengths, in the same runs, have a mean fall as large.
     """
 
-    share: float
     count: int
     mean: float
     null: float
@@ -122,32 +89,36 @@ class Falls(NamedTuple):
 def falls(loss: xr.DataArray, low: xr.DataArray, high: xr.DataArray, *, first: int = 0, shuffles: int = 1000) -> Falls:
     """The fall from the checkpoint before each jump begins to the one after it ends; windows begin at `first` or later."""
     curve, rng, own, others = np.log(loss.values), np.random.default_rng(0), [], []
-    for at in np.argwhere(np.isfinite(low.values)):
-        last = curve.shape[1] - 1
-        begin, end = max(int(low.values[tuple(at)]) - 1, 0), min(int(high.values[tuple(at)]) + 1, last)
+    last = curve.shape[1] - 1
+    for at in map(tuple, np.argwhere(np.isfinite(low.values))):
+        begin, end = max(int(low.values[at]) - 1, 0), min(int(high.values[at]) + 1, last)
         begins = rng.integers(min(first, last - (end - begin)), last - (end - begin) + 1, shuffles)
         own.append(curve[at[0], begin] - curve[at[0], end])
         others.append(curve[at[0], begins] - curve[at[0], begins + end - begin])
     if not own:
-        return Falls(np.nan, 0, np.nan, np.nan, np.nan)
-    fall, null = np.array(own), np.array(others)
-    p_value = (1 + np.sum(null.mean(0) >= fall.mean())) / (1 + shuffles)
-    share = np.mean(fall > np.median(null, axis=1))
-    return Falls(float(share), len(fall), float(fall.mean()), float(null.mean()), float(p_value))
+        return Falls(0, np.nan, np.nan, np.nan)
+    fall, null = float(np.mean(own)), np.mean(others, axis=0)
+    return Falls(len(own), fall, float(null.mean()), float((1 + np.sum(null >= fall)) / (1 + shuffles)))
 
 
-def hessian_sum(results: xr.Dataset, setting: str = MAIN) -> np.ndarray:
-    """1/2 sum_i h_i/(h_i + gamma/nbeta): what lambda-hat is for a Gaussian at w*, of each checkpoint."""
-    here = results.sel(setting=setting)
-    h = results.curvature.values
-    return np.sum(h / (h + float(here.gamma / here.nbeta)), axis=-1) / 2
+def _changes(curve: np.ndarray, noise: np.ndarray, first: int = 0) -> dict[str, np.ndarray]:
+    """Change points of each run's curve from checkpoint `first` on; one next to unseen points is put in their middle."""
+    found = {part: np.full(curve.shape, np.nan) for part in ("jump", "low", "high")}
+    for r in range(len(curve)):
+        seen = np.flatnonzero(np.isfinite(curve[r]))
+        for c in slt.change_points(curve[r, first:], noise[r, first:]):
+            before, after = seen[seen < first + c.index], seen[seen >= first + c.index]
+            at = r, (int(before[-1]) + 1 + int(after[0])) // 2
+            found["jump"][at], found["low"][at], found["high"][at] = c.jump, first + c.low, first + c.high
+    return found
 
 
-def on_level(curves: np.ndarray) -> np.ndarray:
-    """Where each curve, time on the second axis, is on a level: one of the checkpoints that `levels` finds."""
-    inside = np.zeros(curves.shape, bool)
-    for r, run in enumerate(curves):
-        for i, curve in enumerate(run.T):
-            for level in levels(curve, width=WIDTH, hold=HOLD):
-                inside[r, level.first : level.last + 1, i] = True
-    return inside
+def _jumps(curves: np.ndarray, first: int = 0) -> dict[str, np.ndarray]:
+    """Jumps of each feature of each run, axes (run, time, feature); those that begin at `first` or later."""
+    found = {part: np.full(curves.shape, np.nan) for part in ("jump", "low", "high")}
+    for r, i in np.ndindex(curves.shape[0], curves.shape[2]):
+        for j in jumps(curves[r, :, i], width=WIDTH, hold=HOLD, least=LEAST):
+            if j.index >= first:
+                at = r, j.index, i
+                found["jump"][at], found["low"][at], found["high"][at] = j.size, j.low, j.high
+    return found

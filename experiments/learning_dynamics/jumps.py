@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from toymodels.analysis.features import transitions
+import toymodels as tm
 
 
 class Jump(NamedTuple):
@@ -56,9 +56,18 @@ def jumps(curve: Float[np.ndarray, " time"], *, width: float, hold: int, least: 
     return found
 
 
+def on_level(curves: Float[np.ndarray, "run time feature"], *, width: float, hold: int) -> float:
+    """The share of the time that the curves are on a level."""
+    lasting = 0
+    for r, i in np.ndindex(curves.shape[0], curves.shape[2]):
+        found = levels(curves[r, :, i], width=width, hold=hold)
+        lasting += sum(level.last - level.first + 1 for level in found)
+    return lasting / curves.size
+
+
 def sequence(names: list[str], hold: int) -> list[tuple[int, str]]:
     """The names that last, each with the checkpoint at which it begins."""
-    starts = transitions(names, hold)
+    starts = tm.transitions(names, hold)
     lasting = [i for i in range(len(names) - hold + 1) if len(set(names[i : i + hold])) == 1]
     first = [(lasting[0], names[lasting[0]])] if lasting else []
     return first + [(i, names[i]) for i in starts]

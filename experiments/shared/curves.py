@@ -101,3 +101,21 @@ def largest(found: Sequence[Sequence[slt.ChangePoint]]) -> list[list[int]]:
 def places(found: Sequence[Sequence[slt.ChangePoint]]) -> list[list[int]]:
     """The places of all changes of every run."""
     return [[change.index for change in run] for run in found]
+
+
+def bends(
+    x: Float[np.ndarray, " time"], curve: Float[np.ndarray, "run time"], stderr: Float[np.ndarray, "run time"]
+) -> list[list[slt.SlopeChange]]:
+    """The changes of slope of every run's curve over x, with their intervals; none of a curve that is not finite."""
+    found = []
+    for row, error in zip(curve, stderr, strict=True):
+        found.append(slt.slope_changes(x, row, slt.inflated(row, error)) if np.isfinite(row).all() else [])
+    return found
+
+
+def meeting(one: Sequence[Sequence[Any]], other: Sequence[Sequence[Any]]) -> list[bool]:
+    """Of every change of `one[run]` whether one of `other[run]` has an interval that meets its own."""
+    found = []
+    for own, others in zip(one, other, strict=True):
+        found += [any(a.low <= b.high and b.low <= a.high for b in others) for a in own]
+    return found

@@ -1,7 +1,7 @@
 """The posterior exp(-n L_n(w)) N(w; 0, 1) of the 1-sparse model, sampled from the prior on, and its samples named."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import blackjax
 import jax
@@ -11,14 +11,15 @@ import optax
 from blackjax.smc import resampling, tempered
 from jaxtyping import Array, Float, Int, Key, Scalar
 
-from toymodels.analysis.features import LIVE
-from toymodels.tasks.superposition import potential
+import toymodels as tm
 
 CELLS = 1024  # values of mu: the midpoints of a grid, on which the population loss is the exact one to 3e-7
 TARGET = 0.8  # acceptance that the step size aims at
 WIDTH = 1e-3  # how near a level of the theory a descended sample must be
 
 Moments = Float[Array, "features edges 3"]
+Density = Callable[[Any], Scalar]
+PerRung = Float[Array, " rungs"]
 Params = dict[str, Array]
 
 
@@ -59,36 +60,20 @@ def empirical_loss(m: Moments, W: Float[Array, "hidden features"], b: Float[Arra
     return output + jnp.sum(total[:, 2] - 2 * (jnp.diagonal(a) * own[:, 2] + b * own[:, 1]))
 
 
-class Sample(NamedTuple):
-    """Equally weighted particles; log evidence; for each rung of the ladder the share of particles that are effective
-    after reweighting, the mean acceptance, and the step size.
-    """
-
-    params: Any
-    log_evidence: Scalar
-    ess: Float[Array, " rungs"]
-    acceptance: Float[Array, " rungs"]
-    step_size: Float[Array, " rungs"]
-
-
 def smc(
-    key: Key[Array, ""],
-    particles: Any,
-    log_likelihood: Callable[[Any], Scalar],
-    ladder: Float[Array, " rungs"],
-    *,
-    moves: int,
-    leapfrogs: int,
-) -> Sample:
+    key: Key[Array, ""], particles: Any, log_likelihood: Density, ladder: PerRung, *, moves: int, leapfrogs: int
+) -> tuple[Any, Scalar, PerRung, PerRung]:
     """Tempered sequential Monte Carlo from the prior N(0, 1): likelihood^beta with beta up the ladder, 0 to 1.
 
     Del Moral, Doucet and Jasra 2006. At each rung: resample, then `moves` Hamiltonian steps of a size that follows the
-    acceptance. On a ladder of ones alone nothing is ever resampled: independent chains started at the prior.
+    acceptance. On a ladder of ones alone nothing is ever resampled: independent chains started at the prior. Returns
+    equally weighted particles, the log evidence, and of each rung the share of effective particles after reweighting
+    and the mean acceptance.
     """
     hmc, size = blackjax.hmc.build_kernel(), sum(leaf[0].size for leaf in jax.tree.leaves(particles))
     log_prior = lambda params: -optax.tree.norm(params, squared=True) / 2
 
-    def move(key: Key[Array, ""], state: Any, log_density: Callable, step_size: Scalar) -> Any:
+    def move(key: Key[Array, ""], state: Any, log_density: Density, step_size: Scalar) -> Any:
         return hmc(key, state, log_density, step_size, jnp.ones(size), leapfrogs)
 
     kernel = tempered.build_kernel(log_prior, log_likelihood, move, blackjax.hmc.init, resampling.systematic, _moves)
@@ -98,17 +83,17 @@ def smc(
         i, upper = at
         state, info = kernel(jax.random.fold_in(key, i), state, moves, upper, {"step_size": step_size[None]})
         acceptance = jnp.mean(info.update_info.acceptance_rate)
-        evidence = (1 / jnp.sum(state.weights**2) / len(state.weights), acceptance, step_size)
+        evidence = (1 / jnp.sum(state.weights**2) / len(state.weights), acceptance)
         step_size = step_size * jnp.exp(jnp.clip(2 * (acceptance - TARGET), -0.5, 0.3))
         return (state, step_size, log_evidence + info.log_likelihood_increment), evidence
 
     begin = tempered.init(particles)._replace(tempering_param=ladder[0])
     rungs = jnp.arange(len(ladder)), jnp.append(ladder[1:], ladder[-1])
     (state, _, log_evidence), evidence = jax.lax.scan(rung, (begin, jnp.array(0.3), jnp.array(0.0)), rungs)
-    return Sample(state.particles, log_evidence, *evidence)
+    return state.particles, log_evidence, *evidence
 
 
-def _moves(init: Callable, log_density: Callable, step: Callable, num_mcmc_steps: int, n_particles: int) -> Any:
+def _moves(init: Callable, log_density: Density, step: Callable, num_mcmc_steps: int, n_particles: int) -> Any:
     """BlackJAX's `update_and_take_last`, with keys that are folded in: JAX's check for reuse misreads split ones here."""
 
     def last(key: Key[Array, ""], position: Any, parameters: dict) -> tuple[Any, Any]:
@@ -119,24 +104,12 @@ def _moves(init: Callable, log_density: Callable, step: Callable, num_mcmc_steps
     return jax.vmap(last), n_particles
 
 
-def prior(key: Key[Array, ""], particles: int, hidden: int, features: int) -> Params:
-    """Draws of W and b from N(0, 1)."""
-    key_W, key_b = jax.random.split(key)
-    W = jax.random.normal(key_W, (particles, hidden, features))
-    return {"W": W, "b": jax.random.normal(key_b, (particles, features))}
-
-
 def descend(params: Params, steps: int) -> Params:
     """To the bottom of the basin in which a model lies: clipped gradient descent on the population loss."""
     tx = optax.chain(optax.clip_by_global_norm(0.3), optax.sgd(0.3, momentum=0.9, nesterov=True))
-    grad = jax.grad(lambda p: potential(p["W"], p["b"]))
-
-    def step(carry: Any, _: None) -> tuple[Any, None]:
-        params, state = carry
-        update, state = tx.update(grad(params), state)
-        return (optax.apply_updates(params, update), state), None
-
-    return jax.lax.scan(step, (params, tx.init(params)), None, length=steps)[0][0]
+    task, loss = tm.one_sparse(params["b"].size), lambda w, _: tm.potential(w["W"], w["b"])
+    state = tm.start(params, tx)
+    return tm.segment(jax.random.key(0), state, steps, loss=loss, task=task, tx=tx, batch_size=1).params
 
 
 def phase(params: Params, phases: dict[str, tuple[int, int]], levels: dict[str, float]) -> Int[Array, ""]:
@@ -147,10 +120,10 @@ def phase(params: Params, phases: dict[str, tuple[int, int]], levels: dict[str, 
     """
     W, b = params["W"], params["b"]
     norm2 = jnp.sum(W**2, axis=0)
-    vertex = (norm2 > LIVE**2) & (norm2 + b > 0)
+    vertex = (norm2 > tm.LIVE**2) & (norm2 + b > 0)
     k, plus = jnp.sum(vertex), jnp.sum(~vertex & (b > 0))
     names = np.array(list(phases.values()))
-    close = jnp.abs(potential(W, b) - np.array([levels[name] for name in phases], np.float32)) < WIDTH
+    close = jnp.abs(tm.potential(W, b) - np.array([levels[name] for name in phases], np.float32)) < WIDTH
     found = (names[:, 0] == k) & (names[:, 1] == plus) & close
     other = jnp.where(k < 4, len(phases), len(phases) + 1)
     return jnp.where(jnp.any(found), jnp.argmax(found), other)

@@ -1,4 +1,4 @@
-"""The scores of `language` on a model whose circuits are known, and its report on curves that are made up."""
+"""The scores of `language` on a model whose circuits are known, and its claims about curves that are made up."""
 
 import jax
 import jax.numpy as jnp
@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from experiments.language import measures, report
-from toymodels.analysis.circuits import prefix_matching_score, previous_token_score
-from toymodels.tasks import text as texts
+import toymodels as tm
+from experiments.language import measures
+from experiments.language.claims import bigram_minimum, boundaries, flagged, outside, rises, temperature
 
 CONTEXT = 16
 rng = np.random.default_rng(0)
@@ -38,17 +38,16 @@ class Known:
 def known():
     """The corpus of a random text, windows of it, and what is measured of the known model."""
     tokens = rng.integers(0, 6, 4000).astype(np.int32) ** 2 % 7
-    p = texts.bigrams(tokens, 7) + 1e-3
+    p = tm.bigrams(tokens, 7) + 1e-3
     p /= p.sum(axis=1, keepdims=True)
     corpus = measures.Corpus(tuple("abcdefg"), tokens, tokens, p, np.bincount(tokens, minlength=7) / len(tokens))
-    batch = texts.text_windows(tokens, CONTEXT).sample(jax.random.key(0), 40)
-    point = {"params": {"W_pos": jnp.zeros((CONTEXT, 2))}}
+    batch = tm.text_windows(tokens, CONTEXT).sample(jax.random.key(0), 40)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measures, "COMMON", 5)
         program = jax.jit(
-            measures.measure(Known(p), corpus, batch), compiler_options={"xla_backend_optimization_level": 0}
+            measures.reading(Known(p), corpus, batch), compiler_options={"xla_backend_optimization_level": 0}
         )
-    found = program(point)
+    found = program({"W_pos": jnp.zeros((CONTEXT, 2))})
     return corpus, batch, {name: np.asarray(value) for name, value in found.items()}
 
 
@@ -73,7 +72,9 @@ def test_the_ngram_score_is_the_mean_loss_over_that_at_the_ends_of_common_ngrams
     for score, n in zip(found["ngram"], measures.NGRAMS, strict=True):
         grams = [tuple(corpus.train[i : i + n]) for i in range(len(corpus.train) - n + 1)]
         most = sorted(set(grams), key=lambda g: (-grams.count(g), g))[:5]
-        ends = [losses[b, k - 1] for b in range(40) for k in range(n - 1, CONTEXT + 1) if tuple(window[b, k - n + 1 : k + 1]) in most]  # fmt: skip
+        ends = []
+        for row, loss in zip(window, losses, strict=True):
+            ends += [loss[k - 1] for k in range(n - 1, CONTEXT + 1) if tuple(row[k - n + 1 : k + 1]) in most]
         assert score == pytest.approx(losses.mean() / np.mean(ends), rel=1e-4), n
 
 
@@ -84,50 +85,49 @@ def test_heads_that_do_one_thing_score_one_in_it_and_even_ones_what_levels_says(
     assert found["previous"].shape == found["prefix"].shape == (2, 2)
     assert found["previous"][0] == pytest.approx([1.0, float(levels.even_previous)], rel=1e-5)
     assert found["prefix"][1, 0] == pytest.approx(1.0, rel=1e-5)
-    assert float(previous_token_score(even)) == pytest.approx(float(levels.even_previous), rel=1e-5)
+    assert float(tm.previous_token_score(even)) == pytest.approx(float(levels.even_previous), rel=1e-5)
     twice = jnp.tile(jnp.arange(CONTEXT // 2), 2)
-    assert float(prefix_matching_score(even, twice)) == pytest.approx(float(levels.even_prefix), rel=1e-5)
+    assert float(tm.prefix_matching_score(even, twice)) == pytest.approx(float(levels.even_prefix), rel=1e-5)
 
 
 def made_up(findings="negative"):
     """Two runs of twelve checkpoints: the localised curve has a step, the hotter one two checkpoints later."""
-    time, level = 12, lambda at: np.where(np.arange(12) < at, -50.0, 30.0)
-    curves = np.stack([[level(a), level(a)] for a in (5, 5, 5, 7)])
-    rise = np.linspace(4.0, 2.0, time)
-    dims, runs = ("setting", "run", "time"), ("run", "time")
-    text = np.where(curves < 0, findings, "")
-    return xr.Dataset(
-        {
-            "value": (dims, curves), "stderr": (dims, np.ones_like(curves)), "findings": (dims, text),
-            "mean_loss": (dims, np.full_like(curves, 5.0)), "nbeta": ("setting", [20.0, 7.0, 300.0, 100.0]),
-            "loss": (runs, np.stack([rise, rise])), "loss_error": (runs, np.full((2, time), 0.01)),
-            "bigram": (runs, np.stack([np.abs(np.arange(time) - 4) / 10 + 3.0] * 2)),
-            "bigram_entropy": 2.9, "uniform_loss": 4.9,
-        },
-        {"setting": ["loose", "loose, hotter", "localised", "localised, hotter"], "step": ("time", 2 ** np.arange(time))},
-    )  # fmt: skip
+    time = 12
+    curves = np.array([[np.where(np.arange(time) < at, -50.0, 30.0)] * 2 for at in (5, 5, 5, 7)])
+    loss = np.stack([np.linspace(4.0, 2.0, time)] * 2)
+    dims, runs = ("setting", "seed", "step"), ("seed", "step")
+    variables = {
+        "value": (dims, curves),
+        "stderr": (dims, np.ones_like(curves)),
+        "findings": (dims, np.where(curves < 0, findings, "")),
+        "mean_loss": (dims, np.full_like(curves, 5.0)),
+        "loss": (runs, loss),
+        "loss_error": (runs, np.full((2, time), 0.01)),
+        "bigram": (runs, np.stack([np.abs(np.arange(time) - 4) / 10 + 3.0] * 2)),
+        "bigram_entropy": 2.9,
+        "uniform_loss": 4.9,
+    }
+    names = ["loose", "loose, hotter", "localised", "localised, hotter"]
+    return xr.Dataset(variables, {"setting": names, "step": 2 ** np.arange(time)})
 
 
 def test_boundaries_that_move_with_nbeta_are_said_to_and_others_are_not():
     results = made_up()
-    assert [[c.index for c in run] for run in report.boundaries(results, "localised, hotter")] == [[7], [7]]
-    same, moved = (report._nbeta(results, *pair) for pair in report.PAIRS.items())
-    assert same.holds is True
-    assert moved.holds is False
-    assert "0 of 2, 0 of 2" in moved.measured
-    assert "32 [32, 32]" in report._boundaries(results, "localised").measured
+    assert [[change.index for change in run] for run in boundaries(results, "localised, hotter")] == [[7], [7]]
+    assert temperature(results, "loose")[0].holds is True
+    moved = temperature(results, "localised")[0]
+    assert (moved.value, moved.count, moved.holds) == (0, 4, False)
 
 
-def test_negative_coefficients_are_kept_and_one_without_its_flag_is_seen():
-    assert report._negative(made_up()).holds is True
-    assert "least -50" in report._negative(made_up()).measured
-    assert report._negative(made_up(findings="too few effective draws")).holds is False
+def test_a_negative_coefficient_without_its_flag_is_seen():
+    assert flagged(made_up()).holds is True
+    assert flagged(made_up(findings="too few effective draws")).holds is False
 
 
-def test_the_bound_of_the_bigram_score_and_ln_v_can_be_broken():
+def test_ln_v_can_be_broken_and_a_rise_is_more_than_its_errors():
     good = made_up()
-    assert [claim.holds for claim in report._bigrams(good)] == [True, True]
-    assert report._bigrams(good.assign(bigram_entropy=3.1))[1].holds is False
-    assert report._bigrams(good.assign(bigram=good.loss))[0].holds is False  # it falls until the end
-    assert report._outside(good).holds is True
-    assert report._outside(good.assign(uniform_loss=5.9)).holds is False
+    assert outside(good).holds is True
+    assert outside(good.assign(uniform_loss=5.9)).holds is False
+    assert bigram_minimum(good).tolist() == [4, 4]
+    assert [claim.holds for claim in rises(good, "loose")] == [False, True]  # it is flat to the minimum
+    assert [claim.holds for claim in rises(good.assign(stderr=60 + good.stderr), "loose")] == [False, False]

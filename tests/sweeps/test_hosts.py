@@ -13,63 +13,51 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import cases
 import chex
-import numpy as np
 import pytest
-import test_sweep as small
-import xarray as xr
 
-from experiments import sweep
-from experiments.cli import main
-from toymodels.store import DIGEST
+import sweeps
+from sweeps import hosts
 
-ROOT = Path(__file__).parents[2]
-ENVIRONMENT = os.environ | {
-    "JAX_NUM_CPU_DEVICES": "2",
-    "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests/experiments")]),
-}
-GIVEN, DEFAULT = {"block": 2, "batch": 2}, {}
-TRAINED = {f"steps/{batch}/{step}" for batch in range(3) for step in (2, 9, 12)}
-EVALUATED = {f"points/{batch}" for batch in range(5)}
-TIMEOUT = 120  # seconds for a process that should come to its end
+HERE = Path(__file__).parent
+ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE.parents[1]), str(HERE)])}
+CUT = {"block": 2, "batch": 2}
+TRAINED = {f"steps/00000{batch}-00000{part}.npz" for batch in range(3) for part in range(3)}
+MAPPED = {f"point/00000{batch}-000000.npz" for batch in range(5)}
+TIMEOUT = 240  # seconds for a process that should come to its end
 
 DRIVER = """
 import json, os, pickle, signal, sys
 from pathlib import Path
 
-import jax
+import sweeps
+from sweeps import hosts, store
 
 settings = json.loads(sys.argv[1])
 if settings["processes"] > 1:
-    jax.distributed.initialize(settings["coordinator"], settings["processes"], settings["process"])
+    hosts.join(settings["coordinator"], settings["processes"], settings["process"])
 
-import test_sweep as small
-from experiments import record, sweep
+import jax
+import cases
 
-place, me, done = Path(settings["place"]), settings["process"], 0
-resume = record.store.resume
+place, me, done, save = Path(settings["place"]), settings["process"], 0, store.save
 
-def logged(directory, step, like, compute):
-    series = directory.relative_to(place / "run")
+def logged(path, *of):
+    global done
+    done += 1
+    if done == settings["dies_at"]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    save(path, *of)
+    with open(place / f"saved-{me}", "a") as log:
+        log.write(f"{path.relative_to(place / 'run')}\\n")
 
-    def computed():
-        global done
-        done += 1
-        if done == settings["dies_at"]:
-            os.kill(os.getpid(), signal.SIGKILL)
-        with open(place / f"computed-{me}", "a") as log:
-            log.write(f"{series}/{step}\\n")
-        return compute()
-
-    return resume(directory, step, like, computed)
-
-record.store.resume = logged
-with record.recording(place / "run"):
-    trained = sweep.train(
-        small.train_point, small.RUNS, small.begin(small.RUNS), small.CHECKPOINTS, chunk=3, **settings["cut"]
-    )
-    evaluated = sweep.run(small.point, small.GRID, name="points", **settings["cut"])
-(place / f"result-{me}").write_bytes(pickle.dumps((jax.device_count(), tuple(trained), evaluated)))
+store.save = logged
+with sweeps.run(place / "run"):
+    trained = cases.trained(**settings["cut"])
+    mapped = sweeps.map(cases.point, cases.GRID, **settings["cut"])
+hosts.wait("the end")
+(place / f"result-{me}").write_bytes(pickle.dumps((jax.device_count(), tuple(trained.outputs), mapped)))
 """
 
 
@@ -79,26 +67,20 @@ def free_address() -> str:
         return f"127.0.0.1:{listener.getsockname()[1]}"
 
 
-def start(place: Path, processes: int = 1, *, cut: dict[str, int] = GIVEN, dies: tuple[int, int] = (0, 0), devices=2):
-    """The processes of a run in `place`; process `dies[0]` kills itself when asked to compute its `dies[1]`-th step."""
+def start(place: Path, processes: int = 1, *, dies: tuple[int, int] = (0, 0), devices: int = 2) -> list[Any]:
+    """The processes of a run in `place`; process `dies[0]` kills itself before its `dies[1]`-th step is saved."""
     place.mkdir(exist_ok=True)
-    common, environment = dict(place=str(place), processes=processes, cut=cut, coordinator=free_address()), ENVIRONMENT
-    started = []
+    common, started = dict(place=str(place), processes=processes, cut=CUT, coordinator=free_address()), []
     for process in range(processes):
         settings = json.dumps(common | {"process": process, "dies_at": dies[1] if process == dies[0] else 0})
+        environment = ENVIRONMENT | {"JAX_NUM_CPU_DEVICES": str(devices)}
         with open(place / f"output-{process}", "wb") as output:
-            started.append(
-                subprocess.Popen(
-                    [sys.executable, "-c", DRIVER, settings],
-                    env=environment | {"JAX_NUM_CPU_DEVICES": str(devices)},
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                )
-            )
+            command = [sys.executable, "-c", DRIVER, settings]
+            started.append(subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT))
     return started
 
 
-def finish(place: Path, processes: int = 1, **how: Any) -> list[tuple[int, tuple, xr.Dataset]]:
+def finish(place: Path, processes: int = 1, **how: Any) -> list[tuple]:
     """Run to the end; what each process returned: devices, trajectory, data set."""
     started = start(place, processes, **how)
     try:
@@ -115,81 +97,49 @@ def end(processes: list[subprocess.Popen]) -> None:
         process.wait()
 
 
-def interrupted(place: Path, processes: int, dies: tuple[int, int], patience: float = 5) -> None:
-    """A run one of whose processes kills itself; the others are ended when they have waited for it long enough."""
+def interrupted(place: Path, processes: int, dies: tuple[int, int]) -> None:
+    """A run one of whose processes kills itself; the others are then ended."""
     started = start(place, processes, dies=dies)
     try:
         assert started[dies[0]].wait(TIMEOUT) == -signal.SIGKILL, (place / f"output-{dies[0]}").read_text()
-        deadline = time.monotonic() + patience
-        while time.monotonic() < deadline and any(process.poll() is None for process in started):
-            time.sleep(0.05)
+        time.sleep(3)
     finally:
         end(started)
     assert not any((place / f"result-{process}").exists() for process in range(processes)), "nobody may finish alone"
 
 
-def computed(place: Path, processes: int = 2) -> list[str]:
-    """Steps computed so far, by all processes, with repetitions."""
-    logs = [place / f"computed-{process}" for process in range(processes)]
-    return [line for log in logs if log.exists() for line in log.read_text().split()]
+def saved(place: Path, process: int) -> list[str]:
+    log = place / f"saved-{process}"
+    return log.read_text().split() if log.exists() else []
 
 
 def on_disk(place: Path) -> dict[str, int]:
     """The finished steps of a run, and when each was written."""
-    found = (place / "run").rglob(DIGEST)
-    return {str(path.parent.relative_to(place / "run")): path.stat().st_mtime_ns for path in found}
-
-
-def assert_same(found: tuple[int, tuple, xr.Dataset], expected: tuple[tuple, xr.Dataset], devices: int) -> None:
-    assert found[0] == devices
-    chex.assert_trees_all_equal(found[1], expected[0])
-    assert found[2].identical(expected[1])
+    found = (place / "run").rglob("*.npz")
+    return {str(path.relative_to(place / "run")): path.stat().st_mtime_ns for path in found}
 
 
 @pytest.fixture(scope="module")
 def one_process():
     """The trajectory and the data set of this process, which has four devices."""
-
-    def compute(**cut: int) -> tuple[tuple, xr.Dataset]:
-        trained = sweep.train(small.train_point, small.RUNS, small.begin(small.RUNS), small.CHECKPOINTS, chunk=3, **cut)
-        return tuple(trained), sweep.run(small.point, small.GRID, name="points", **cut)
-
-    given, default = compute(**GIVEN), compute()
-    chex.assert_trees_all_equal(given[0], default[0])
-    assert given[1].identical(default[1])
-    return given
+    return tuple(cases.trained(**CUT).outputs), sweeps.map(cases.point, cases.GRID, **CUT)
 
 
-@pytest.fixture(scope="module")
-def two_processes(tmp_path_factory):
-    """Where two processes of two devices have run, and what each returned."""
-    place = tmp_path_factory.mktemp("two")
-    return place, finish(place, 2)
+def assert_same(found: tuple, expected: tuple, devices: int) -> None:
+    assert found[0] == devices
+    chex.assert_trees_all_equal(found[1], expected[0])
+    assert found[2].identical(expected[1])
 
 
-def test_every_process_returns_the_bits_of_one_process_with_as_many_devices(two_processes, one_process):
-    for returned in two_processes[1]:
+def test_two_processes_give_the_bits_and_files_of_one(one_process, tmp_path):
+    for returned in finish(tmp_path, 2):
         assert_same(returned, one_process, devices=4)
-
-
-def test_two_devices_give_the_bits_of_four(one_process, tmp_path):
-    assert_same(finish(tmp_path / "one")[0], one_process, devices=2)
-
-
-def test_each_batch_is_computed_once_by_its_process_and_written_once(two_processes):
-    place = two_processes[0]
-    assert Counter(computed(place)) == Counter(TRAINED | EVALUATED)
+    assert Counter(saved(tmp_path, 0) + saved(tmp_path, 1)) == Counter(TRAINED | MAPPED)
     for process in range(2):
-        assert {int(step.split("/")[1]) % 2 for step in computed_by(place, process)} == {process}
-    assert set(on_disk(place)) == TRAINED | EVALUATED
-    assert {path.name for path in (place / "run").iterdir()} == {"steps", "points"}
-    steps = {str(path.relative_to(place / "run")) for path in (place / "run").glob("steps/*/*")}
-    assert steps == TRAINED, "something half-written was left"
-    assert {path.name for path in (place / "run" / "points").iterdir()} == {"layout.json", *"01234"}
-
-
-def computed_by(place: Path, process: int) -> list[str]:
-    return (place / f"computed-{process}").read_text().split()
+        assert {int(step.split("/")[1][:6]) % 2 for step in saved(tmp_path, process)} == {process}
+    assert set(on_disk(tmp_path)) == TRAINED | MAPPED
+    files = {str(path.relative_to(tmp_path / "run")) for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    assert files == TRAINED | MAPPED | {".lock"}, "something half-written was left"
 
 
 @pytest.mark.slow
@@ -198,99 +148,77 @@ def computed_by(place: Path, process: int) -> list[str]:
     [(2, (1, 5), 2), (2, (0, 8), 2), (2, (1, 2), 1), (1, (0, 6), 2)],
 )
 def test_a_run_whose_process_is_killed_goes_on_with_any_number(begun_by, dies, ended_by, one_process, tmp_path):
-    place = tmp_path / "run"
-    interrupted(place, begun_by, dies)
-    before, first = on_disk(place), Counter(computed(place))
-    assert 0 < len(before) < len(TRAINED | EVALUATED)
-    for returned in finish(place, ended_by):
+    interrupted(tmp_path, begun_by, dies)
+    before = on_disk(tmp_path)
+    assert 0 < len(before) < len(TRAINED | MAPPED)
+    for returned in finish(tmp_path, ended_by):
         assert_same(returned, one_process, devices=2 * ended_by)
-    after = on_disk(place)
-    assert set(after) == TRAINED | EVALUATED
+    after = on_disk(tmp_path)
+    assert set(after) == TRAINED | MAPPED
     assert {step: after[step] for step in before} == before, "a finished step was written again"
-    assert not set(Counter(computed(place)) - first) & set(before), "a finished step was computed again"
 
 
-@pytest.mark.slow
-def test_the_block_and_batch_that_a_run_chooses_change_no_bit(one_process, tmp_path):
-    for processes, devices in ((1, 4), (2, 2)):
-        for returned in finish(tmp_path / str(processes), processes, cut=DEFAULT, devices=devices):
-            assert_same(returned, one_process, devices=4)
+def test_half_an_address_is_refused():
+    with pytest.raises(ValueError, match="--coordinator, --processes and --process go together"):
+        hosts.join("127.0.0.1:1", None, None)
+    with pytest.raises(ValueError, match="got --process 2 of --processes 2: write one from 0 to 1"):
+        hosts.join("127.0.0.1:1", 2, 2)
 
 
-def command(*flags: str, out: Path) -> list[str]:
-    return [sys.executable, "-m", "experiments", "tms", "--preset=smoke", f"--out={out}", *flags]
+def test_no_cluster_is_refused_with_what_to_write():
+    code = "from sweeps import hosts; hosts.join(None, None, None)"
+    done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True)
+    assert "ValueError: no cluster was detected" in done.stderr
+    assert "write --coordinator HOST:PORT --processes N --process I as well" in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("flags", "say"),
-    [
-        (["--coordinator", "127.0.0.1:1"], "--coordinator, --processes and --process go together"),
-        (["--distributed", "--processes", "2"], "--coordinator, --processes and --process go together"),
-        (["--memory", "3 apples"], "got --memory 3 apples: write a size such as 500MB or 12GB"),
-        (["--memory", "1"], "and the bound is 0 MB: write --memory"),
-        (["--slurm", "nodes"], "write KEY=VALUE"),
-    ],
-)
-def test_bad_settings_of_a_run_are_refused_with_what_to_write(flags, say, capsys, tmp_path):
-    assert main(["tms", "--preset", "smoke", *flags, "--out", str(tmp_path / "run")]) == 2
-    assert say in " ".join(capsys.readouterr().out.split())
-    assert not (tmp_path / "run").exists()
+def command(argv: list[str]) -> int:
+    """What a job calls."""
+    Path(argv[0]).write_text(" ".join(argv[1:]))
+    return 0
 
 
-def test_without_a_cluster_distributed_alone_is_refused_with_what_to_write(tmp_path):
-    done = subprocess.run(
-        command("--distributed", out=tmp_path / "run"), env=ENVIRONMENT, cwd=ROOT, capture_output=True, text=True
+@pytest.mark.parametrize("settings", ["nodes", pytest.param("nonsense=3", marks=pytest.mark.slow)])
+def test_settings_of_a_job_that_are_none_are_refused(settings, tmp_path):
+    if importlib.util.find_spec("submitit") is None:
+        pytest.skip("submitit is not installed")
+    said = subprocess.run(
+        [sys.executable, "-c", JOB, str(tmp_path), settings], env=ENVIRONMENT, capture_output=True, text=True
     )
-    assert done.returncode == 2, done.stderr
-    assert "no cluster was detected" in (printed := " ".join(done.stdout.split()))
-    assert "write --coordinator HOST:PORT --processes N --process I as well" in printed
-    assert not (tmp_path / "run").exists()
+    assert said.stdout.startswith("refused: got --slurm"), said
 
 
-def results(out: Path) -> xr.Dataset:
-    with xr.open_dataset(out / "results.nc", engine="h5netcdf") as found:
-        return found.load()
-
-
-@pytest.mark.slow
-def test_an_experiment_on_two_processes_is_the_experiment_on_one(tmp_path):
-    assert main(["tms", "--preset", "smoke", "--out", str(tmp_path / "one")]) == 0
-    together = ["--distributed", "--coordinator", free_address(), "--processes", "2", "--process"]
-    started = [
-        subprocess.Popen(
-            command(*together, str(process), out=tmp_path / "two"),
-            env=ENVIRONMENT,
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for process in range(2)
-    ]
-    try:
-        printed = [process.communicate(timeout=TIMEOUT)[0] for process in started]
-    finally:
-        end(started)
-    assert [process.returncode for process in started] == [0, 0], printed
-    assert "results" in printed[0]
-    said = [line for line in printed[1].splitlines() if not line.startswith("[Gloo]")]
-    assert not said, "only the first process prints; the transport says what it likes"
-    assert results(tmp_path / "two").identical(results(tmp_path / "one"))
-    assert (tmp_path / "two" / "claims.json").read_bytes() == (tmp_path / "one" / "claims.json").read_bytes()
+JOB = """
+import sys, test_hosts
+from pathlib import Path
+from sweeps import hosts
+place = Path(sys.argv[1])
+try:
+    print(hosts.submit(test_hosts.command, [str(place / "done"), "--seeds", "3"], place, sys.argv[2]))
+except ValueError as error:
+    print("refused:", error)
+"""
 
 
 @pytest.mark.slow
-def test_a_job_submitted_to_the_local_machine_leaves_its_results(tmp_path):
+def test_a_job_submitted_to_the_local_machine_calls_the_command(tmp_path):
     if importlib.util.find_spec("submitit") is None:  # not imported here, where it would take over the standard streams
         pytest.skip("submitit is not installed")
-    out = tmp_path / "run"
-    done = subprocess.run(
-        command("--slurm", "cluster=local", out=out), env=ENVIRONMENT, cwd=ROOT, capture_output=True, text=True
-    )
+    job = [sys.executable, "-c", JOB, str(tmp_path), "cluster=local"]
+    done = subprocess.run(job, env=ENVIRONMENT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "submitted" in done.stdout
     deadline = time.monotonic() + TIMEOUT
-    while not (out / "figure.svg").exists() and time.monotonic() < deadline:
+    while not (tmp_path / "done").exists() and time.monotonic() < deadline:
         time.sleep(0.5)
-    assert (out / "figure.svg").exists(), "\n".join(path.read_text() for path in (out / "slurm").glob("*.err"))
-    assert np.isfinite(results(out).loss).all()
+    assert (tmp_path / "done").read_text() == "--seeds 3", [p.read_text() for p in (tmp_path / "slurm").glob("*.err")]
+
+
+def test_a_job_with_several_tasks_is_told_so_and_passes_its_code_on(monkeypatch):
+    calls = []
+    job = hosts.Job(lambda argv: calls.append(argv) or 3, ["tms"])
+    for tasks in ("1", "4"):
+        monkeypatch.setenv("SLURM_NTASKS", tasks)
+        with pytest.raises(SystemExit) as stopped:
+            job()
+        assert stopped.value.code == 3
+    assert calls == [["tms"], ["tms", "--distributed"]]

@@ -1,121 +1,181 @@
-"""Runs that are killed, at any moment, end with the numbers of a run that was not."""
+"""Runs that are killed or asked to stop, at any moment, end with the numbers of a run that was not."""
 
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-import xarray as xr
 
-ROOT = Path(__file__).parents[2]
-ENVIRONMENT = os.environ | {"JAX_NUM_CPU_DEVICES": "2", "PYTHONPATH": str(ROOT)}
+import sweeps
+from sweeps.preemption import preemptible, saved
 
-SAVES = """
-import os, signal, sys, threading, time
-import numpy as np
+HERE = Path(__file__).parent
+ENVIRONMENT = os.environ | {
+    "JAX_NUM_CPU_DEVICES": "2",
+    "PYTHONPATH": os.pathsep.join([str(HERE.parents[1]), str(HERE)]),
+}
+TIMEOUT = 240
+
+SMALL = """
+import pickle, sys, time
 from pathlib import Path
-from typing import Any
-from toymodels import store
 
-directory, delay = Path(sys.argv[1]), float(sys.argv[2])
-value = lambda step: {"a": np.random.default_rng(step).normal(size=(400, 400)), "step": np.array(step)}
-for step in range(12):
-    if step == 4 and delay > 0:  # within this save, or soon after
-        threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
-    tree = store.resume(directory, step, value(step), lambda: value(step))
-    assert np.array_equal(tree["a"], value(step)["a"])
+import cases, sweeps
+
+directory, until = Path(sys.argv[1]), sys.argv[2:]
+print("ready", flush=True)
+with sweeps.run(directory):
+    trained = cases.trained(chunk=1, block=1, batch=2)
+    mapped = sweeps.map(cases.point, cases.GRID, block=1, batch=1)
+(directory / "result").write_bytes(pickle.dumps((tuple(trained.outputs), mapped.to_dict())))
+"""
+
+TRANSFORMER = """
+import pickle, sys
+from pathlib import Path
+
+import jax, optax, sweeps
+import toymodels as tm
+
+directory = Path(sys.argv[1])
+print("ready", flush=True)
+task = tm.markov_chains(2, 12)
+model = tm.Transformer(vocabulary=2, outputs=2, context=12, layers=2, heads=1, width=8)
+loss, tx = tm.objective(model, task), optax.adamw(1e-3)
+data = task.sample(jax.random.key(0), 16)
+
+def begin(at):
+    return tm.start(model.init(jax.random.key(at["seed"]), data.x[0])["params"], tx)
+
+def fit(at, state, times):
+    return tm.advance(jax.random.key(at["seed"]), state, times, loss=loss, task=task, tx=tx, batch_size=8)
+
+with sweeps.run(directory):
+    runs = sweeps.scan(fit, sweeps.product(seed=range(4)), begin, range(0, 41, 4), chunk=2, batch=2)
+    sweeps.map(lambda at, checkpoint: {"loss": loss(checkpoint.params, data).mean()}, runs, name="losses")
+(directory / "result").write_bytes(pickle.dumps(tuple(runs.outputs)))
 """
 
 
-@pytest.mark.parametrize("delay", [0.002, 0.01, 0.03])
-def test_killed_while_saving_it_goes_on_from_the_last_whole_step(tmp_path, delay):
-    command = [sys.executable, "-c", SAVES, str(tmp_path / "series")]
-    killed = subprocess.run([*command, str(delay)], env=ENVIRONMENT, capture_output=True, text=True)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    again = subprocess.run([*command, "0"], env=ENVIRONMENT, capture_output=True, text=True)
-    assert again.returncode == 0, again.stderr
-    assert sorted(int(path.name) for path in (tmp_path / "series").iterdir()) == list(range(12))
-
-
-FLAGS = {"seeds": 2, "epochs": 1200, "watch": 8, "horizon": 1200, "chains": 2, "warmup": 20, "draws": 60, "patience": 2}
-
-
-def start(out: Path) -> subprocess.Popen:
-    flags = [f"--{name}={value}" for name, value in FLAGS.items()]
-    command = [sys.executable, "-u", "-m", "experiments", "tms", *flags, f"--out={out}"]
-    return subprocess.Popen(
-        command, env=ENVIRONMENT, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+def start(directory: Path, script: str = SMALL) -> subprocess.Popen:
+    command = [sys.executable, "-u", "-c", script, str(directory)]
+    return subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def wait_until_running(process: subprocess.Popen) -> None:
-    """Imports are over, and the run directory has been announced."""
+    """Imports are over."""
     assert process.stdout is not None
-    for line in process.stdout:
-        if "run directory" in line:
-            return
+    assert process.stdout.readline() == "ready\n", process.communicate()
 
 
-def contents(out: Path) -> dict[str, Any]:
-    with xr.open_dataset(out / "results.nc", engine="h5netcdf") as results:
-        return {"results": results.load(), "claims": (out / "claims.json").read_bytes()}
+def finish(directory: Path, script: str = SMALL) -> bytes:
+    """Run to the end: its result."""
+    with start(directory, script) as process:
+        output = process.communicate(timeout=TIMEOUT)
+        assert process.returncode == 0, output
+    return (directory / "result").read_bytes()
 
 
-def finish(out: Path) -> tuple[int, str]:
-    """Run to the end: the exit code, and what was printed with white space folded."""
-    with start(out) as process:
-        output = " ".join(process.communicate()[0].split())
-        return process.returncode, output
-
-
-def kill(out: Path, after: float) -> bool:
-    """Start a run and kill it some seconds after its imports; whether it was still running."""
-    with start(out) as process:
+def stop(directory: Path, sign: signal.Signals, after: float, script: str = SMALL) -> int:
+    """Start a run and stop it some seconds after its imports; its exit code."""
+    with start(directory, script) as process:
         wait_until_running(process)
         time.sleep(after)
-        process.kill()
-        return process.wait() == -signal.SIGKILL
+        process.send_signal(sign)
+        output = process.communicate(timeout=TIMEOUT)
+        assert process.returncode in (0, 143, -signal.SIGKILL), output
+        return process.returncode
+
+
+def storm(place: Path, sign: signal.Signals, count: int, script: str) -> int:
+    """Stop runs `count` times at random moments, four in each directory, and let them end; how many were stopped."""
+    begun = time.monotonic()
+    expected = finish(place / "whole", script)
+    draw, stopped = random.Random(int(sign)), 0
+    longest = (time.monotonic() - begun) / 2
+    for trial in range(-(-count // 4)):
+        directory = place / str(trial)
+        codes = [stop(directory, sign, draw.uniform(0, longest), script) for _ in range(min(4, count))]
+        stopped += sum(code != 0 for code in codes)
+        before = {path: path.stat().st_mtime_ns for path in directory.rglob("*.npz")}
+        assert finish(directory, script) == expected
+        assert {path: path.stat().st_mtime_ns for path in before} == before, "a finished step was written again"
+        assert not list(directory.rglob("*.partial"))
+    return stopped
 
 
 @pytest.mark.slow
-def test_killed_at_twenty_random_moments_the_run_ends_with_the_same_bits(tmp_path):
-    with start(tmp_path / "whole") as whole:
-        wait_until_running(whole)
-        begun = time.monotonic()
-        assert whole.wait() == 0
-        duration = time.monotonic() - begun
-    expected, draw, kills = contents(tmp_path / "whole"), random.Random(0), 0
-    for trial in range(5):
-        out = tmp_path / str(trial)
-        kills += sum(kill(out, draw.uniform(0, duration / 3)) for _ in range(4))
-        code, output = finish(out)
-        assert code == 0, output
-        found = contents(out)
-        assert found["results"].identical(expected["results"])
-        assert found["claims"] == expected["claims"]
-    assert kills >= 18, "the run is too short for the test to kill it"
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(("script", "count"), [(SMALL, 20), (TRANSFORMER, 4)])
+def test_stopped_at_random_moments_a_sweep_ends_with_the_same_bits(tmp_path, sign, script, count):
+    assert storm(tmp_path, sign, count, script) >= count // 3, "the run is too short for the test to stop it"
 
 
-@pytest.mark.slow
-def test_a_full_disk_stops_the_run_and_room_lets_it_finish(tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=150k", "tmpfs", str(disk)], capture_output=True).returncode:
-        pytest.skip("mounting a small file system needs privileges")
-    try:
-        code, output = finish(disk / "run")
-        assert code == 1
-        assert "no space left on the device" in output
-        assert "repeat the command" in output
-        subprocess.run(["mount", "-o", "remount,size=50M", str(disk)], check=True)
-        code, output = finish(disk / "run")
-        assert code == 0, output
-        assert np.isfinite(contents(disk / "run")["results"].loss).all()
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+COMPILES = """
+import sys, jax, jax.numpy as jnp, sweeps
+
+def slow(at):
+    x = at["x"] * jnp.ones((8, 8))
+    for i in range(400):
+        x = jnp.tanh(x @ x) + jnp.sort(x, axis=i % 2)
+    return x
+
+print("ready", flush=True)
+with sweeps.run(sys.argv[1]):
+    sweeps.map(slow, sweeps.product(x=[1.0, 2.0]), block=1)
+"""
+
+OUTSIDE = """
+import sys, time, sweeps
+with sweeps.run(sys.argv[1]):
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(("script", "after"), [(COMPILES, 2.0), (OUTSIDE, 0.1)])
+def test_a_request_to_stop_is_heard_in_a_compilation_and_between_sweeps(tmp_path, script, after):
+    assert stop(tmp_path / "run", signal.SIGTERM, after, script) == 143
+
+
+def test_a_request_inside_a_save_is_heard_when_it_is_over(tmp_path):
+    done = []
+    with pytest.raises(sweeps.Preempted) as stopped, preemptible():  # noqa: PT012
+        with saved():
+            signal.raise_signal(signal.SIGTERM)
+            done.append("saved")
+        done.append("went on")
+    assert done == ["saved"]
+    assert stopped.value.code == 143
+    assert "everything finished is kept" in str(stopped.value)
+
+
+def test_a_request_that_was_swallowed_is_heard_at_the_next_batch():
+    with pytest.raises(sweeps.Preempted), preemptible():  # noqa: PT012
+        with suppress(sweeps.Preempted):
+            signal.raise_signal(signal.SIGTERM)
+        with saved():
+            pytest.fail("it went on")
+    with preemptible(), saved():  # another run of the same process is not asked to stop
+        pass
+
+
+def test_in_another_thread_nothing_listens():
+    before = signal.getsignal(signal.SIGTERM)
+    seen = []
+
+    def inside() -> None:
+        with preemptible():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=inside)
+    thread.start()
+    thread.join()
+    assert seen == [before]
+    assert signal.getsignal(signal.SIGTERM) == before

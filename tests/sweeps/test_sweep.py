@@ -1,4 +1,4 @@
-"""Sweeps: on any number of devices, in any batches and chunks, interrupted or not, a sweep is the loop over its points."""
+"""Sweeps: on any number of devices, in any batches and chunks, interrupted or not, a sweep is the loop over points."""
 
 import re
 import shutil

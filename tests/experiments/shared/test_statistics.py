@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from experiments.statistics import UNKNOWN, added, auc
+from experiments.shared.statistics import UNKNOWN, added, auc
 
 
 def planted(runs, shift, seed=0):

@@ -1,0 +1,111 @@
+"""The runs of `tms`: task, model, optimiser, what is read off a checkpoint, and where a curve changes."""
+
+from collections.abc import Hashable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+import xarray as xr
+from jaxtyping import Array, Key
+
+import slt
+import sweeps
+import toymodels as tm
+from experiments.shared import tell
+from experiments.shared.curves import Setting, curves
+
+At = Mapping[str, Array]  # a point of the grid, with its seed and bias_scale
+FEATURES, HIDDEN = 6, 2
+START_AT = 4  # vertices of the polygon from which training starts
+CHANCE = 1 / 3 - 1 / (4 * FEATURES)  # loss of the best constant prediction
+LOSS_NOISE = 1 / (8 * FEATURES**2)  # half the smallest distance between two levels, that of k and k+
+SETTLE = 3  # checkpoints at the start, of a model that has not reached a polygon yet, in which no transition is sought
+BLOCK = 16  # estimates at a time on a device: their chains fit a core's cache, twice as many run a third slower
+DATA, START, TRAIN, CHAINS = range(4)  # purposes of a seed's keys
+TASK = tm.one_sparse(FEATURES)
+LOSS = tm.objective(tm.Autoencoder(FEATURES, HIDDEN), TASK)
+FULL_BATCH = "full batch"
+DIMS = {"W": ["hidden", "feature"]}
+DIMS |= {name: ["feature"] for name in ("norm", "bias", "angle", "dimensionality", "interference")}
+
+
+class Case(NamedTuple):
+    """How the runs are trained; each has a data set of its own, of `samples` examples."""
+
+    samples: int
+    batch_size: int
+    noise: float
+    tx: optax.GradientTransformation
+    prng: Hashable
+
+    def key(self, at: At, purpose: int) -> Key[Array, ""]:
+        """The key of one purpose of a run."""
+        return tm.key(at["seed"], purpose, self.prng)
+
+    def data(self, at: At) -> tm.Batch:
+        """The data set of a run."""
+        return TASK.sample(self.key(at, DATA), self.samples)
+
+    def begin(self, at: At) -> tm.TrainState:
+        """The square with N(0, noise^2) on W, and biases from N(0, bias_scale^2)."""
+        key_W, key_b = jax.random.split(self.key(at, START))
+        W = tm.polygon(START_AT, FEATURES)[0] + self.noise * jax.random.normal(key_W, (HIDDEN, FEATURES))
+        return tm.start({"W": W, "b": at["bias_scale"] * jax.random.normal(key_b, (FEATURES,))}, self.tx)
+
+    def onward(self, at: At, state: tm.TrainState, steps: Array) -> tuple[tm.TrainState, tm.Trajectory]:
+        """Train one run on, through some checkpoints, on its data set."""
+        task = tm.finite(TASK, self.data(at))
+        key = self.key(at, TRAIN)
+        return tm.advance(key, state, steps, loss=LOSS, task=task, tx=self.tx, batch_size=self.batch_size)
+
+    def curves(self, runs: sweeps.Runs, setting: Setting, sampling: slt.Sampling, *, name: str) -> xr.Dataset:
+        """lambda-hat on the data set of each run, with the run's key, the same at every checkpoint."""
+        key = lambda at: self.key(at, CHAINS)
+        how: Any = dict(sampling=sampling, chance=CHANCE, name=name, block=BLOCK)
+        return curves(LOSS, runs, self.data, key, settings={FULL_BATCH: setting}, **how).isel(setting=0, drop=True)
+
+
+def reading(_: At, checkpoint: tm.Trajectory) -> dict[str, Array]:
+    """The weights, the exact population loss, and the geometry of one checkpoint."""
+    W, b = checkpoint.params["W"], checkpoint.params["b"]
+    return {"W": W, "loss": tm.potential(W, b)} | tm.geometry(W, b)._asdict()
+
+
+def named(read: xr.Dataset) -> xr.Dataset:
+    """The polygon of each checkpoint, read off W and b; and, of the loss alone, the theory's level nearest to it."""
+    models = zip(tell.runs(read.W, "hidden", "feature"), tell.runs(read.bias, "feature"), strict=True)
+    names = np.array([tm.kgon(W, b) for W, b in models]).reshape(read.loss.shape)
+    theory, time = tm.levels(FEATURES), read.loss.dims
+    heights = np.array(list(theory.values()))
+    distance = np.abs(read.loss.values[..., None] - heights)
+    nearest = np.nan_to_num(distance, nan=np.inf).argmin(-1)
+    found = {
+        "kgon": (time, names, {"long_name": "polygon read off W and b"}),
+        "level": (time, np.array(list(theory))[nearest], {"long_name": "level of the theory nearest to the loss"}),
+        "level_distance": (time, distance.min(-1), {"units": "E|x - x'|^2"}),
+        "level_loss": ("theory", heights, {"units": "E|x - x'|^2"}),
+    }
+    return read.rename(bias="b").assign(found).assign_coords(theory=list(theory))
+
+
+def transitions(results: xr.Dataset) -> xr.Dataset:
+    """The jump at each transition, NaN elsewhere; of the curves also the interval of its place, in checkpoints.
+
+    Errors are as stated: lambda-hat of neighbouring checkpoints shares its random numbers, so it jumps where they say.
+    """
+    loss, value, stderr, names = (tell.runs(results[name], "step") for name in ("loss", "value", "stderr", "kgon"))
+    found = {"kgon_jump": np.full(loss.shape, np.nan)}
+    for name, curve, noise in (("loss", loss, np.full(loss.shape, LOSS_NOISE)), ("llc", value, stderr)):
+        jump, low, high = np.full((3, *loss.shape), np.nan)
+        for run in range(len(curve)):
+            for change in slt.change_points(curve[run, SETTLE:], noise[run, SETTLE:]):
+                at = run, SETTLE + change.index
+                jump[at], low[at], high[at] = change.jump, SETTLE + change.low, SETTLE + change.high
+        found |= {f"{name}_jump": jump, f"{name}_jump_low": low, f"{name}_jump_high": high}
+    for run, sequence in enumerate(names):
+        for i in tm.transitions(sequence[SETTLE:].tolist()):
+            at = SETTLE + i
+            found["kgon_jump"][run, at] = loss[run, at] - loss[run, at - 1]
+    dims, shape = results.loss.dims, results.loss.shape
+    return xr.Dataset({name: (dims, values.reshape(shape)) for name, values in found.items()})

@@ -1,0 +1,135 @@
+"""What Chen et al. and earlier trials say of the polygons and of lambda-hat at them, beside what was measured."""
+
+import itertools
+
+import numpy as np
+import xarray as xr
+
+from experiments.shared import tell
+from experiments.shared.claims import Claim, every, share
+from experiments.shared.statistics import Interval, added, auc
+from experiments.tms.case import FULL_BATCH, SETTLE
+
+CHEN, TRIAL = "Chen et al. 2023", "earlier trial of this project"
+LEVEL_WIDTH = 1.5e-3  # how near a level of the theory a checkpoint must be to count as on it
+TOLERANCE = 2  # checkpoints between two transitions that count as one
+EXPECTED = {("4++", "5+"), ("4+", "5")}  # changes of polygon
+PLATEAUS = {"4++": (5.5, "5 to 6"), "5+": (8.0, "8")}  # lambda-hat at gamma 1, and as the trial has it
+
+
+def claims(results: xr.Dataset) -> list[Claim]:
+    """The polygons; lambda-hat on them and at their changes; whether it is the loss; who leaves the square."""
+    named = results.expand_dims(setting=[FULL_BATCH])
+    return [
+        *_polygons(results),
+        *_plateaus(results),
+        *tell.disguise(named, FULL_BATCH),
+        *tell.believed(named, FULL_BATCH),
+        *_alignment(results),
+        *_leaving(results),
+    ]
+
+
+def places(results: xr.Dataset, curve: str) -> list[list[int]]:
+    """The checkpoints of the transitions of each run, in `kgon`, `llc` or `loss`."""
+    jumps = tell.runs(results[f"{curve}_jump"], "step")
+    return [np.flatnonzero(np.isfinite(row)).tolist() for row in jumps]
+
+
+def sequences(results: xr.Dataset) -> list[tuple[str, ...]]:
+    """The polygons each run goes through, in order."""
+    named = zip(tell.runs(results.kgon, "step"), places(results, "kgon"), strict=True)
+    return [tuple(str(names[i]) for i in (SETTLE, *found)) for names, found in named]
+
+
+def _polygons(results: xr.Dataset) -> list[Claim]:
+    on_level = results.level_distance.values < LEVEL_WIDTH
+    agree = results.kgon.values == results.level.values
+    changes = [change for names in sequences(results) for change in itertools.pairwise(names)]
+    seen, both = [change in EXPECTED for change in changes], set(changes) >= EXPECTED
+    opposed = [rise > 0 for fall, rise in _steps(results) if fall < 0]
+    near, same = bool(on_level.mean() >= 0.95), bool(agree.mean() > 0.9)
+    rise = "polygon changes that lower the loss: lambda-hat rises"
+    return [
+        share("checkpoints near a level of the theory", on_level, CHEN, ">= 95 %", holds=near, headline=True),
+        share("polygon read off the weights is the loss's nearest level", agree, tell.ASKED, "> 90 %", holds=same),
+        share("changes of polygon that are 4++ -> 5+ or 4+ -> 5", seen, CHEN, "both occur", holds=both),
+        share(rise, opposed, CHEN, "all", holds=every(opposed), headline=True),
+    ]
+
+
+def _steps(results: xr.Dataset) -> list[tuple[float, float]]:
+    """For each change of polygon: the plateau means of the loss and of lambda-hat after it less those before it."""
+    loss, value = tell.runs(results.loss, "step"), tell.runs(results.value, "step")
+    steps = []
+    for run, found in enumerate(places(results, "kgon")):
+        edges = [SETTLE, *found, loss.shape[1]]
+        for left, at, right in zip(edges, edges[1:], edges[2:], strict=False):
+            before, after = slice(left, max(at - TOLERANCE, left + 1)), slice(min(at + TOLERANCE, right - 1), right)
+            fall = float(loss[run, after].mean() - loss[run, before].mean())
+            steps.append((fall, float(value[run, after].mean() - value[run, before].mean())))
+    return steps
+
+
+def usable(results: xr.Dataset) -> np.ndarray:
+    """Where there is a lambda-hat that does not say of itself that w* was no minimum."""
+    return ~tell.has(results, "negative") & np.isfinite(results.value.values)
+
+
+def r_squared(results: xr.Dataset) -> float:
+    """Squared correlation of lambda-hat with the population loss, all checkpoints but the negative estimates."""
+    kept = usable(results)
+    return float(np.corrcoef(results.loss.values[kept], results.value.values[kept])[0, 1] ** 2)
+
+
+def _plateaus(results: xr.Dataset) -> list[Claim]:
+    made, kept = [], usable(results)
+    for name, (trial, said) in PLATEAUS.items():
+        values = results.value.values[kept & (results.kgon.values == name)]
+        mean = float(values.mean()) if values.size else np.nan
+        holds = abs(mean - trial) <= 1 if values.size and results.gamma == 1 else None
+        made.append(Claim(f"{name}: mean lambda-hat", TRIAL, said, mean, count=values.size, holds=holds))
+    text = "R^2 of lambda-hat with the loss, all checkpoints but the negative"
+    said = ".94" if results.gamma == 1 else "-"
+    return [*made, Claim(text, TRIAL, said, r_squared(results), count=int(kept.sum()), headline=True)]
+
+
+def _alignment(results: xr.Dataset) -> list[Claim]:
+    kgon, llc, loss = (places(results, name) for name in ("kgon", "llc", "loss"))
+    return [
+        *tell.aligned("polygon changes with one of lambda-hat", kgon, llc, tolerance=TOLERANCE, headline=True),
+        *tell.aligned("lambda-hat changes with one of the polygon", llc, kgon, tolerance=TOLERANCE),
+        *tell.aligned("polygon changes with one of the loss", kgon, loss, tolerance=TOLERANCE, headline=True),
+    ]
+
+
+def forecast(results: xr.Dataset) -> tuple[np.ndarray, dict[str, Interval], dict[str, Interval]]:
+    """Which runs on a 4-gon leave it; the AUC of each early reading for that; what lambda-hat adds to that of others.
+
+    The training loss stands beside the population loss because lambda-hat contains it, as L(w*): what the data set of
+    a run says about its future is in both.
+    """
+    here = results.isel(watched=results.on_square.values & np.isfinite(results.read_llc.values))
+    leave, llc = here.leaves.values, here.read_llc.values
+    known = {
+        "population loss": here.read_loss.values,
+        "largest dead norm": here.read_dead_norm.values,
+        "training loss": here.read_empirical_loss.values,
+    }
+    scores = {"-lambda-hat": auc(leave, -llc)} | {name: auc(leave, value) for name, value in known.items()}
+    gain = lambda *names: added(leave, np.stack([known[name] for name in names], axis=1), llc[:, None])
+    gains = {"population loss and norm": gain("population loss", "largest dead norm"), "all three": gain(*known)}
+    return leave, scores, gains
+
+
+def _leaving(results: xr.Dataset) -> list[Claim]:
+    leave, scores, gains = forecast(results)
+    text = f"epoch {results.read}: runs on a 4-gon that leave it by {results.horizon}"
+    made, trial = [share(text, leave, tell.ASKED)], (".84", ".91", ".92", "-")
+    for (name, score), said in zip(scores.items(), trial, strict=True):
+        made.append(Claim(f"AUC of {name} for leaving the 4-gon", TRIAL, said, *score, count=len(leave)))
+    for name, gain in gains.items():
+        holds = None if np.isnan(gain.value) else bool(gain.low > 0)
+        text, last = f"lambda-hat adds to the AUC of {name}, held out", name == "all three"
+        made.append(Claim(text, tell.ASKED, "> 0", *gain, count=len(leave), holds=holds, headline=last))
+    return made
