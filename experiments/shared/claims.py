@@ -26,12 +26,18 @@ class Claim(NamedTuple):
     high: float = np.nan
     count: int | None = None
     unit: str = ""
-    holds: bool | None = None
+    holds: bool | np.bool_ | None = None
     headline: bool = False
 
 
 def share(
-    text: str, hits: Any, source: str, expected: str = "-", *, holds: bool | None = None, headline: bool = False
+    text: str,
+    hits: Any,
+    source: str,
+    expected: str = "-",
+    *,
+    holds: bool | np.bool_ | None = None,
+    headline: bool = False,
 ) -> Claim:
     """The share of `hits` (booleans) that are true, with its Wilson interval."""
     hits = np.asarray(hits, bool).ravel()
@@ -49,7 +55,7 @@ def median(
     expected: str = "-",
     *,
     unit: str = "",
-    holds: bool | None = None,
+    holds: bool | np.bool_ | None = None,
     headline: bool = False,
 ) -> Claim:
     """The median of the values that are finite, with its bootstrap interval."""
