@@ -22,7 +22,7 @@ from experiments.shared.ranges import Count, Natural, Positive, at_least, betwee
 
 __all__ = ["COST", "PRESETS", "claims", "plot", "run"]
 
-COST = "13-15 min on two cores"
+COST = "6-7 min on two cores"
 EARLY = 50, 100, 150  # checkpoints around memorisation
 SHORTEST = 8  # checkpoints of a curve that can hold a boundary
 
@@ -51,7 +51,7 @@ def run(
         float, between(1.1, 1e6), Doc("by which both are larger in the second setting, and steps smaller")
     ] = 10.0,
     step_size: Annotated[Positive, Doc("epsilon of SGLD in the first setting")] = 5e-4,
-    sampling: slt.Sampling = slt.Sampling(chains=2, warmup=50, draws=90, batch_size=256),  # noqa: B008
+    sampling: slt.Sampling = slt.Sampling(chains=2, warmup=50, draws=90, batch_size=256),
 ) -> xr.Dataset:
     """Train, read every checkpoint, and estimate it at two temperatures."""
     at_least(SHORTEST * every, steps=steps)

@@ -1,8 +1,8 @@
 """Do a toy model's loss, its geometry and its learning coefficient change at the same moments of training?
 
 The learning dynamics of Elhage et al. 2022 (arXiv 2209.10652). Many equal features: the dimensionality D_i of a feature
-jumps between levels, and the loss drops. Six features in three dimensions, in two correlated sets: the model reaches the
-octahedron through simpler figures. The second has lambda-hat beside its loss and its geometry, at every checkpoint.
+jumps between levels, and the loss drops. Six features in three dimensions, in two correlated sets: the model reaches
+the octahedron through simpler figures. The second has lambda-hat beside its loss and its geometry, at every checkpoint.
 """
 
 from collections.abc import Mapping
@@ -56,7 +56,7 @@ def run(
     batch_size: Annotated[Count, Doc("size of a training minibatch")] = 1024,
     nodes: Annotated[Count, Doc("examples for each pattern of active sets in the chains' data, a power of 2")] = 128,
     nbeta: Annotated[Positive, Doc("n*beta of the chains")] = 1e3,
-    sampling: slt.Sampling = slt.Sampling(chains=4, warmup=200, draws=400, thin=2),  # noqa: B008
+    sampling: slt.Sampling = slt.Sampling(chains=4, warmup=200, draws=400, thin=2),
     level_seeds: Annotated[int, between(2, 10**5), Doc("runs with many equal features")] = 24,
     level_steps: Annotated[Count, Doc("of Adam of each of them")] = 20_000,
     level_every: Annotated[Count, Doc("steps between two of their checkpoints")] = 100,

@@ -80,7 +80,7 @@ def run(
     loose_nbeta: Annotated[Positive, Doc("n*beta of the loose chains")] = 300.0,
     loose_gamma: Annotated[Positive, Doc("strength of their localisation")] = 100.0,
     loose_step: Annotated[Positive, Doc("their epsilon")] = 1e-4,
-    sampling: slt.Sampling = slt.Sampling(chains=2, warmup=40, draws=40, batch_size=16),  # noqa: B008
+    sampling: slt.Sampling = slt.Sampling(chains=2, warmup=40, draws=40, batch_size=16),
 ) -> xr.Dataset:
     """Train with two and three symbols, read off what checkpoints predict and attend to, estimate their coefficients."""
     at_least(FINE * checkpoints, steps_2=steps_2, steps_3=steps_3)

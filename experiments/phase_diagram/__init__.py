@@ -58,7 +58,7 @@ def run(
     order: Annotated[int, between(1, 64), Doc("of the quadrature in each active feature, training and chains")] = 5,
     nbeta: Annotated[Positive, Doc("n*beta of the chains")] = 1e6,
     gamma: Annotated[Positive, Doc("strength of the localisation of the chains")] = 1.0,
-    sampling: slt.Sampling = slt.Sampling(chains=4, warmup=10, draws=100),  # noqa: B008
+    sampling: slt.Sampling = slt.Sampling(chains=4, warmup=10, draws=100),
     seed: Annotated[Seed, Doc("of all random numbers")] = 0,
 ) -> xr.Dataset:
     """Train over the plane, keep the best model of each fate, estimate its learning coefficient."""

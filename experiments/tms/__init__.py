@@ -51,7 +51,7 @@ def run(
     noise: Annotated[NonNegative, Doc("standard deviation of the noise on the square at the start")] = 0.01,
     gamma: Annotated[Positive, Doc("strength of the localisation of the chains")] = 1.0,
     step_size: Annotated[Positive, Doc("epsilon of SGLD")] = 1e-3,
-    sampling: slt.Sampling = slt.Sampling(chains=4, warmup=100, draws=400),  # noqa: B008
+    sampling: slt.Sampling = slt.Sampling(chains=4, warmup=100, draws=400),
     prng: Annotated[str, Doc("generator: threefry2x32, lowbias32 (faster), or another of JAX's")] = "threefry2x32",
 ) -> xr.Dataset:
     """Train, estimate the learning-coefficient curves, find the transitions, read early who will leave the square."""

@@ -40,7 +40,7 @@ def run(
     *,
     sizes: Annotated[int, between(2, 8), Doc("data set sizes n: 16, and each four times the one before")] = 3,
     data_sets: Annotated[int, between(2, 10**6), Doc("data sets of each size and model")] = 200,
-    sampling: slt.Sampling = slt.Sampling(chains=4, warmup=100, draws=400),  # noqa: B008
+    sampling: slt.Sampling = slt.Sampling(chains=4, warmup=100, draws=400),
 ) -> xr.Dataset:
     """Estimate by chains, and exactly, for many data sets of each size from each of the two models."""
     at_least(2, chains=sampling.chains)

@@ -90,7 +90,6 @@ def test_runs_that_go_non_finite_are_named_and_the_report_still_comes(smoke):
 REFERENCE = Path(__file__).parents[2] / "checkpoints" / "reference"
 
 
-@pytest.mark.skipif("identity" in (REFERENCE / "run.json").read_text(), reason="it is of the form before sweeps")
 def test_the_committed_reference_run_is_what_the_code_makes(capsys):
     assert main(["results", str(REFERENCE)]) == 0
     run = json.loads((REFERENCE / "run.json").read_text())
