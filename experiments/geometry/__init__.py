@@ -1,9 +1,9 @@
 """In which regular figures do equal features share too few dimensions, and does the learning coefficient know them?
 
 Uniform superposition, Elhage et al. 2022 (arXiv 2209.10652): x' = ReLU(W'Wx + b) on features of one importance, over
-their density 1 - S. The dimensions a feature, D* = m/|W|^2, are said to stick at 1 and at 1/2, and the dimensions D_i of
-single features to lie on the lines of regular polytopes. lambda-hat of each trained model stands beside its loss, its
-Hessian and its D*.
+their density 1 - S. The dimensions a feature, D* = m/|W|^2, are said to stick at 1 and at 1/2, and the dimensions D_i
+of single features to lie on the lines of regular polytopes. lambda-hat of each trained model stands beside its loss,
+its Hessian and its D*.
 """
 
 import functools
@@ -41,10 +41,7 @@ def run(
     hidden: Annotated[int, between(1, 10**4), Doc("m, dimensions in which they are held")] = 10,
     densities: Annotated[int, between(2, 10**4), Doc("models, evenly spaced in log(1 - S)")] = 20,
     sparsest: Annotated[float, between(1.01, 10**6), Doc("the largest 1/(1 - S); the least is 1")] = 20.0,
-    init: Annotated[
-        Init,
-        Doc("variance of W: 2/(hidden (features + densities)) as in the published notebook, or 2/(hidden + features)"),
-    ] = "notebook",
+    init: Annotated[Init, Doc("scale of W: of the published notebook, or Xavier's for each model")] = "notebook",
     steps: Annotated[Count, Doc("of AdamW")] = 5000,
     batch_size: Annotated[int, between(1, 10**6), Doc("of each step, all examples new")] = 512,
     rate: Annotated[Positive, Doc("learning rate at the start; it falls to 0 as a cosine")] = 2e-3,

@@ -113,8 +113,8 @@ class Case(NamedTuple):
 def slope(loss: tm.Loss, params: tm.Params, data: tm.Batch, *, nbeta: float, gamma: float) -> Float[Array, ""]:
     """What a gradient g at w* takes from lambda-hat, to second order.
 
-    -nbeta^2 g' A^-1 (1 - nbeta H A^-1/2) g, with A = nbeta H + gamma. A minimum of the expected loss has such a gradient
-    on any finite set of examples.
+    -nbeta^2 g' A^-1 (1 - nbeta H A^-1/2) g, with A = nbeta H + gamma. A minimum of the expected loss has such a
+    gradient on any finite set of examples.
     """
     flat, unravel = ravel_pytree(params)
     product = slt.hessian_vector_product(loss, params, data)

@@ -20,7 +20,7 @@ from typing_extensions import Doc
 import slt
 import sweeps
 import toymodels as tm
-from experiments.icl_regression.case import MEASURED, Case
+from experiments.icl_regression.case import CHAINS, INIT, MEASURED, Case, triangle
 from experiments.icl_regression.claims import claims
 from experiments.icl_regression.stages import boundaries
 from experiments.shared.curves import Setting, curves
@@ -77,16 +77,9 @@ def run(
     """Train on fresh tasks and on few, measure against the Bayes predictors, estimate the curves, find their stages."""
     at_least(first + checkpoints, steps=steps)
     at_least(sampling.batch_size or 1, samples=samples)
-    case = Case.of(
-        dict(width=width, heads=heads, layers=layers, mlp=mlp),
-        dimensions=dimensions,
-        examples=examples,
-        variance=variance,
-        pool=pool,
-        steps=steps,
-        peak_rate=peak_rate,
-        batch_size=train_batch,
-    )
+    model = tm.Transformer(dimensions + 1, 1, width, heads, layers, 2 * examples, mlp=mlp, W_init=INIT, E_init=INIT)
+    tx, noise = triangle(peak_rate, steps), float(np.sqrt(variance))
+    case = Case(model, tx, dimensions, examples, noise, pool, train_batch)
     grid, times = sweeps.product(few=[0, 1], seed=range(seeds)), schedule(first, steps, checkpoints)
     runs = sweeps.scan(case.onward, grid, case.begin, times, name="train", block=seeds)
     reading = lambda at, checkpoint: case.reading(at["seed"], checkpoint.params, samples)
@@ -99,7 +92,7 @@ def run(
         case.loss,
         runs.at(points=slice(seeds)),
         lambda at: case.data(at["seed"], samples),
-        case.chains_key,
+        lambda at: tm.key(at["seed"], CHAINS),
         settings={
             "loose": Setting(loose_nbeta, loose_gamma, loose_step_size),
             "localised": Setting(nbeta, gamma, step_size),

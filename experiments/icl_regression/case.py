@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import Array, Float, Key, PyTree
 
@@ -13,42 +12,33 @@ import toymodels as tm
 
 START, TRAIN, CHAINS, DATA, POOL, MEASURE = range(6)  # purposes of a seed's keys
 MEASURED: tuple[str, ...] = ("mse", "size", "to_ridge", "to_dmmse", "ridge", "dmmse", "zero")
-PUBLISHED_INIT = jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+INIT = jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # of embedding and linear maps
+
+
+def triangle(peak_rate: float, steps: int) -> optax.GradientTransformation:
+    """Adam whose rate rises linearly to the middle and falls to 0."""
+    half = max(1, steps // 2)
+    up, down = optax.linear_schedule(0.0, peak_rate, half), optax.linear_schedule(peak_rate, 0.0, steps - half)
+    return optax.adam(optax.join_schedules([up, down], [half]))
 
 
 class Case(NamedTuple):
-    """Everything about the runs. variance: of the noise on y.  pool: hidden maps of the runs with few tasks."""
+    """Everything about the runs. noise: of y, standard deviation.  pool: hidden maps of the runs with few tasks."""
 
     model: tm.Transformer
-    loss: tm.Loss
     tx: optax.GradientTransformation
     dimensions: int
     examples: int
-    variance: float
+    noise: float
     pool: int
     batch_size: int
 
-    @classmethod
-    def of(
-        cls,
-        sizes: Mapping[str, int],
-        *,
-        dimensions: int,
-        examples: int,
-        variance: float,
-        pool: int,
-        steps: int,
-        peak_rate: float,
-        batch_size: int,
-    ) -> "Case":
-        """A transformer of these sizes, and Adam whose rate rises to the middle and falls to 0."""
-        inits: Any = dict(W_init=PUBLISHED_INIT, E_init=PUBLISHED_INIT)
-        model = tm.Transformer(dimensions + 1, 1, context=2 * examples, **sizes, **inits)
-        half = max(1, steps // 2)
-        up, down = optax.linear_schedule(0.0, peak_rate, half), optax.linear_schedule(peak_rate, 0.0, steps - half)
-        tx = optax.adam(optax.join_schedules([up, down], [half]))
-        loss = tm.objective(model, tm.icl_regression(tm.gaussian_prior(dimensions), examples, np.sqrt(variance)))
-        return cls(model, loss, tx, dimensions, examples, variance, pool, batch_size)
+    @property
+    def loss(self) -> tm.Loss:
+        """The mean over places of the squared error."""
+        return tm.objective(
+            self.model, tm.icl_regression(tm.gaussian_prior(self.dimensions), self.examples, self.noise)
+        )
 
     def maps(self, seed: Any) -> Float[Array, "pool dimensions"]:
         """The hidden maps of a run with few tasks."""
@@ -62,7 +52,7 @@ class Case(NamedTuple):
             key_few, key_fresh = jax.random.split(key)
             return jnp.where(few, of_few(key_few, n), of_fresh(key_fresh, n))
 
-        return tm.icl_regression(prior, self.examples, np.sqrt(self.variance))
+        return tm.icl_regression(prior, self.examples, self.noise)
 
     def begin(self, at: Mapping[str, Array]) -> tm.TrainState:
         """The state before the first step."""
@@ -80,16 +70,12 @@ class Case(NamedTuple):
         """The fixed sequences of a run's chains, of fresh maps."""
         return self.task(0, seed).sample(tm.key(seed, DATA), samples)
 
-    def chains_key(self, at: Mapping[str, Array]) -> Key[Array, ""]:
-        """The key of a run's chains."""
-        return tm.key(at["seed"], CHAINS)
-
     def reading(self, seed: Array, params: PyTree, samples: int) -> dict[str, Float[Array, "on position"]]:
         """Mean squares at each place, on new sequences of fresh and of few maps: of what the model says (`size`), of
 
         its error (`mse`) and its distance to either Bayes predictor (`to_`), and of the errors of three predictors.
         """
-        W, noise = self.maps(seed), np.sqrt(self.variance)
+        W, noise = self.maps(seed), self.noise
 
         def on(few: Array) -> dict[str, Array]:
             key = jax.random.fold_in(tm.key(seed, MEASURE), few)

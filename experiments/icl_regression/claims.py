@@ -58,7 +58,7 @@ def change(results: xr.Dataset, name: str, stage: int) -> np.ndarray:
 
 
 def over_runs(text: str, values: np.ndarray, source: str, *, sign: int = 0, headline: bool = False) -> Claim:
-    """The mean over runs with its interval by Student's t. holds: whether it has the sign; open if the interval has both."""
+    """The mean over runs with its interval by Student's t; whether it has the sign is open if that has both."""
     n, mean, low, high = len(values), float(np.mean(values)), np.nan, np.nan
     if n > 1:
         half = float(scipy.stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
@@ -84,9 +84,7 @@ def _learned(results: xr.Dataset) -> list[Claim]:
     return [
         median(text, ratio, HOOGLAND, "1 within 5 %, inside", holds=predicts, headline=True),
         median("its |y-hat|^2 over E y^2", small, HOOGLAND, "< .05", holds=bool(np.all(small < 0.05))),
-        median("step at which LR1 ends", step[first], HOOGLAND, unit="steps"),
         median(near, left, HOOGLAND, "< 10%", holds=end, headline=True),
-        median("step at which regression is learned", step[at[:, 1]], HOOGLAND, unit="steps"),
         median("zero predictor's loss, off D + sigma^2", off, "exact", "< 4", unit="s.e.", holds=bool(np.all(off < 4))),
     ]
 

@@ -16,7 +16,7 @@ LOSS_ERROR = 0.02  # of the loss, as a share of its range: below it, no change i
 
 
 def edges(results: xr.Dataset) -> np.ndarray:
-    """Of each run the checkpoints at which LR1 and LR2 end, as the model shows them: |y-hat|^2 is least, MSE near ridge.
+    """Of each run the checkpoints at which LR1 and LR2 end, off the model: |y-hat|^2 is least, MSE near ridge.
 
     The second is the last checkpoint where a run does not get there.
     """

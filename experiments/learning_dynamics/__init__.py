@@ -1,8 +1,8 @@
 """Do a toy model's loss, its geometry and its learning coefficient change at the same moments of training?
 
 The learning dynamics of Elhage et al. 2022 (arXiv 2209.10652). Many equal features: the dimensionality D_i of a feature
-jumps between levels, and the loss drops. Six features in three dimensions, in two correlated sets: the model reaches the
-octahedron through simpler figures. The second has lambda-hat beside its loss and its geometry, at every checkpoint.
+jumps between levels, and the loss drops. Six features in three dimensions, in two correlated sets: the model reaches
+the octahedron through simpler figures. The second has lambda-hat beside its loss and its geometry, at every checkpoint.
 """
 
 from collections.abc import Mapping

@@ -113,7 +113,7 @@ def equal_features(
 def figures(density: float) -> dict[str, float]:
     """The loss of the octahedron's task at its figures: name -> E sum_i (x_i - x'_i)^2, in the order of training.
 
-    Exact, with biases 0 but for `nothing`. nothing: W = 0, b = E x, that is 6 (p/3 - p^2/4).  two lines: the sets merged,
+    Exact, with biases 0 but for `nothing`. nothing: W = 0, b = E x, that is 6 (p/3 - p^2/4).  two lines: sets merged,
     each on a line of its own, W_i of norm 1/sqrt(3); the mean of a set is what is read back: 2 p/6.  octahedron:
     antipodal pairs with one feature of each set: x_i - ReLU(x_i - x_j) = min(x_i, x_j) where both sets are active,
     6 p^2 E min^2 = p^2.  merged pairs, by `merged_pairs`, is near p/6.

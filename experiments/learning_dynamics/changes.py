@@ -87,7 +87,7 @@ class Falls(NamedTuple):
 
 
 def falls(loss: xr.DataArray, low: xr.DataArray, high: xr.DataArray, *, first: int = 0, shuffles: int = 1000) -> Falls:
-    """The fall from the checkpoint before each jump begins to the one after it ends; windows begin at `first` or later."""
+    """The fall from the checkpoint before each jump to the one after it; windows begin at `first` or later."""
     curve, rng, own, others = np.log(loss.values), np.random.default_rng(0), [], []
     last = curve.shape[1] - 1
     for at in map(tuple, np.argwhere(np.isfinite(low.values))):
@@ -102,7 +102,7 @@ def falls(loss: xr.DataArray, low: xr.DataArray, high: xr.DataArray, *, first: i
 
 
 def _changes(curve: np.ndarray, noise: np.ndarray, first: int = 0) -> dict[str, np.ndarray]:
-    """Change points of each run's curve from checkpoint `first` on; one next to unseen points is put in their middle."""
+    """Change points of each run's curve from `first` on; one next to unseen points is put in their middle."""
     found = {part: np.full(curve.shape, np.nan) for part in ("jump", "low", "high")}
     for r in range(len(curve)):
         seen = np.flatnonzero(np.isfinite(curve[r]))

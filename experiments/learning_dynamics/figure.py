@@ -49,7 +49,7 @@ def _typical(results: xr.Dataset) -> int:
 
 
 def _curves(top: Axes, bottom: Axes, results: xr.Dataset, run: int) -> None:
-    """Loss, and lambda-hat with its change points and what the Hessian alone gives; the figures of the run as phases."""
+    """Loss; lambda-hat with its change points and what the Hessian alone gives; the run's figures as phases."""
     here, step = results.isel(run=run).sel(setting=MAIN), results.step.values
     begins = figures_of(results, run)
     ends = [i for i, _ in begins[1:]] + [len(step) - 1]

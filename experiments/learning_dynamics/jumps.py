@@ -42,7 +42,7 @@ def levels(curve: Float[np.ndarray, " time"], *, width: float, hold: int) -> lis
 
 
 def jumps(curve: Float[np.ndarray, " time"], *, width: float, hold: int, least: float) -> list[Jump]:
-    """The changes from one level to the next that are of `least` or more; what drifts by less is still the same level."""
+    """The changes of `least` or more from one level to the next; what drifts by less is still the same level."""
     found: list[Jump] = []
     kept: Level | None = None
     for level in levels(curve, width=width, hold=hold):

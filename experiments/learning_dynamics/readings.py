@@ -30,7 +30,7 @@ def octahedron_reading(params: tm.Params, population: tm.Batch) -> dict[str, Arr
 
 
 def counted(W: Float[Array, "hidden features"]) -> Float[Array, " features"]:
-    """D_i of the features that count, 0 of the others: D_i does not feel scale, so that of tiny weights says nothing."""
+    """D_i of the features that count, 0 of the others: D_i does not feel scale, so tiny weights have one too."""
     return jnp.where(jnp.linalg.norm(W, axis=0) <= ALIVE, 0, tm.dimensionality(W))
 
 

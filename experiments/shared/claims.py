@@ -13,8 +13,8 @@ RESAMPLES = 2000
 class Claim(NamedTuple):
     """text: what is claimed, at most 80 characters.  source: who says so.  expected: what they say, such as "> .99".
 
-    value: what was measured (NaN: nothing could be), with its 95 % interval over runs (NaN: it has none).  count: of how
-    many runs, estimates or points it is.  unit: "" for a pure number, "share" for a part of `count`.  holds: None only
+    value: what was measured (NaN: nothing could be), with its 95 % interval over runs (NaN: it has none).  count: of
+    how many runs, estimates or points it is.  unit: "" for a pure number, "share" for a part of `count`.  holds: None only
     where nobody knows what to expect.  headline: whether it is one of the at most six that are shown first.
     """
 
@@ -26,12 +26,18 @@ class Claim(NamedTuple):
     high: float = np.nan
     count: int | None = None
     unit: str = ""
-    holds: bool | None = None
+    holds: bool | np.bool_ | None = None
     headline: bool = False
 
 
 def share(
-    text: str, hits: Any, source: str, expected: str = "-", *, holds: bool | None = None, headline: bool = False
+    text: str,
+    hits: Any,
+    source: str,
+    expected: str = "-",
+    *,
+    holds: bool | np.bool_ | None = None,
+    headline: bool = False,
 ) -> Claim:
     """The share of `hits` (booleans) that are true, with its Wilson interval."""
     hits = np.asarray(hits, bool).ravel()
@@ -49,7 +55,7 @@ def median(
     expected: str = "-",
     *,
     unit: str = "",
-    holds: bool | None = None,
+    holds: bool | np.bool_ | None = None,
     headline: bool = False,
 ) -> Claim:
     """The median of the values that are finite, with its bootstrap interval."""

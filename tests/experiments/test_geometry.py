@@ -1,4 +1,4 @@
-"""What `geometry` counts as a line and a plateau, how its models start, and that their places in the grid do not matter."""
+"""What `geometry` counts as a line and a plateau, how its models start, and that each is trained by itself."""
 
 import jax
 import numpy as np

@@ -1,4 +1,4 @@
-"""Where `icl_regression` puts the stages of made-up runs, and what it says of them; the zero predictor's exact error."""
+"""Where `icl_regression` puts the stages of made-up runs, what it says of them; the zero predictor's error."""
 
 import numpy as np
 import pytest
