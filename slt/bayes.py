@@ -29,11 +29,6 @@ from slt.temperatures import combination
 Number = Float[Array, ""] | float | int
 
 
-def asymptotic_free_energy(loss: Number, n: Number, value: Number, multiplicity: Number = 1) -> Scalar:
-    """n L(w0) + lambda log n - (m - 1) log log n, F up to O(1); Watanabe 2009. BIC with value = d/2, m = 1."""
-    return jnp.asarray(n * loss + value * jnp.log(n) - (multiplicity - 1) * jnp.log(jnp.log(n)))
-
-
 def wbic(
     key: Key[Array, ""],
     loss: Loss,
@@ -216,21 +211,3 @@ def _criteria(beta: Number, seen: Pointwise, new: Pointwise | None = None) -> tu
     bayes, gibbs, V, n = bayes_loss(seen), gibbs_loss(seen), functional_variance(seen), seen.mean.size
     heldout = (unknown(), unknown()) if new is None else (bayes_loss(new), gibbs_loss(new))
     return bayes, gibbs, bayes + beta * V / n, gibbs + beta * V / n, beta * V / 2, *heldout
-
-
-class Expected(NamedTuple):
-    """n times the expectations over data sets of four losses less the entropy of the truth, as n -> infinity."""
-
-    bayes: Number
-    bayes_training: Number
-    gibbs: Number
-    gibbs_training: Number
-
-
-def expected(value: Number, fluctuation: Number, beta: Number = 1.0) -> Expected:
-    """What lambda and nu make of the four losses, for a realisable truth; Watanabe 2010, equations of state.
-
-    Bayes (lambda - nu)/beta +- nu, Gibbs lambda/beta +- nu, with + for new examples and - for those of training.
-    """
-    bayes, gibbs = (value - fluctuation) / beta, value / beta
-    return Expected(bayes + fluctuation, bayes - fluctuation, gibbs + fluctuation, gibbs - fluctuation)

@@ -145,13 +145,6 @@ def pooled(each: Covariance) -> Covariance:
     return Covariance(count, mean_f, mean_g, variance_f, variance_g, covariance)
 
 
-def per_chain(each: Covariance) -> Covariance:
-    """The covariance within each chain, about the chain's own means."""
-    divide = lambda moment: moment / (each.count - 1).reshape(-1, *[1] * (moment.ndim - 1))
-    moments = divide(each.variance_f), divide(each.variance_g), divide(each.covariance)
-    return Covariance(each.count, each.mean_f, each.mean_g, *moments)
-
-
 def jackknife(statistic: Callable[[Any], Any], each: Any) -> tuple[Any, Any]:
     """A statistic of all chains, and its standard error: sqrt((C-1)/C sum_c (theta_(c) - their mean)^2).
 

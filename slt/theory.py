@@ -69,32 +69,6 @@ def deep_linear(widths: Sequence[int], rank: int) -> tuple[float, int]:
     return value, a * (l - a) + 1
 
 
-def reduced_rank_local(
-    inputs: int, hidden: int, outputs: int, *, rank_A: int, rank_B: int, rank: int
-) -> tuple[float, int]:
-    """Reduced-rank regression y = B A x near a particular (A, B), whose product has the given rank.
-
-    The identified part of A and B is regular and splits off by Schur complements: (a N + b M - a b)/2 plus lambda of
-    `reduced_rank` at zero with M - a, H - a - b + r and N - b units; a, b, r the ranks of A, B and B A. The global value
-    is that of the least a and b, a = b = r. Any depth: `slt.strata.deep_linear_local`.
-    """
-    M, H, N, a, b, r = inputs, hidden, outputs, rank_A, rank_B, rank
-    if not max(0, a + b - H) <= r <= min(a, b) or a > min(M, H) or b > min(H, N):
-        raise ValueError(f"got ranks {a}, {b}, {r} of A, B, B A: no such {M} -> {H} -> {N} network exists")
-    value, multiplicity = reduced_rank(M - a, H - a - b + r, N - b, 0)
-    return (a * N + b * M - a * b) / 2 + value, multiplicity
-
-
-def power_sum(k: Sequence[int]) -> tuple[float, int]:
-    """K = sum_i w_i^{2 k_i}: sum_i 1/(2 k_i), which is nbeta E[K] at every nbeta if nothing holds w. Watanabe 2009."""
-    return sum(1 / (2 * k_i) for k_i in k), 1
-
-
-def norm_product(n: int, m: int) -> tuple[float, int]:
-    """K = |u|^2 |v|^2, u in R^n and v in R^m: min(n, m)/2, twice if n = m; polar coordinates make it a `normal_crossing`."""
-    return normal_crossing((1, 1), (n - 1.0, m - 1.0))
-
-
 def tanh_network(hidden: int) -> tuple[float, int]:
     """y = sum_h b_h tanh(a_h x), one input and output, at the true function 0: (H + i^2 + i)/(4 i + 2), i = floor(sqrt H).
 

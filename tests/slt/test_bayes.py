@@ -6,14 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.special import erf, logsumexp
+from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, norm
 
 from slt.bayes import (
     Criteria,
-    asymptotic_free_energy,
     criteria,
-    expected,
     free_energy,
     ladder,
     merged,
@@ -183,25 +181,3 @@ def test_the_thermodynamic_rule_is_exact_for_cubics():
     mean, variance = 1 - betas + 2 * betas**2 - betas**3, 1 - 4 * betas + 3 * betas**2  # -mean'
     assert float(a @ mean + b @ variance) == pytest.approx(1 - 1 / 2 + 2 / 3 - 1 / 4, rel=1e-6)
     np.testing.assert_allclose(ladder(3, 2.0), [0, 0.25, 1])
-
-
-def test_the_asymptotic_formula_is_right_up_to_a_constant_in_a_singular_model():
-    def crossing(n):
-        """-log of the integral of exp(-n x^2 y^2) over the unit square, by quadrature in log x."""
-        t = np.linspace(-60, 0, 200001)
-        inner = np.sqrt(np.pi / n) / 2 * erf(np.exp(t) * np.sqrt(n))
-        return -np.log(np.trapezoid(inner, t))
-
-    small, large = 1e8, 1e16
-    rise = lambda **m: float(
-        asymptotic_free_energy(0.0, large, 0.5, **m) - asymptotic_free_energy(0.0, small, 0.5, **m)
-    )
-    assert rise(multiplicity=2) == pytest.approx(crossing(large) - crossing(small), abs=0.06)
-    assert abs(rise() - crossing(large) + crossing(small)) > 0.6
-
-
-def test_expected_errors_obey_waic_and_the_equations_of_state():
-    one = expected(0.75, 0.6, beta=2.0)
-    assert one.bayes_training + 2 * 0.6 == pytest.approx(one.bayes)  # (beta/n) E[V] = 2 nu/n
-    assert one.gibbs_training + 2 * 0.6 == pytest.approx(one.gibbs)
-    assert expected(0.75, 0.6) == pytest.approx((0.75, -0.45, 1.35, 0.15))

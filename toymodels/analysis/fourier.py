@@ -61,33 +61,6 @@ def key_frequencies(logits: Float[Array, "p p outputs"]) -> Bool[Array, " K"]:
     return each > 1 / len(each)
 
 
-def cosines(logits: Float[Array, "p p p"]) -> Float[Array, " K"]:
-    """<cos(w_k (a + b - z)), logits> over all (a, b, z), the cosine normalised: how much of the answer's wave is there."""
-    p = len(logits)
-    along = jnp.asarray(directions(p), logits.dtype)  # cos(u - v) = cos u cos v + sin u sin v
-    over_z = jnp.asarray(basis(p)[1:].reshape(-1, 2, p), logits.dtype)
-    return jnp.einsum("kcab,kcz,abz->k", along, over_z, logits) / jnp.sqrt(2)
-
-
-def neuron_shares(activations: Float[Array, "p p neurons"]) -> Float[Array, "K neurons"]:
-    """Of every neuron's variance over (a, b), the share in the block (1, cos w_k, sin w_k) x (1, cos w_k, sin w_k)."""
-    p = len(activations)
-    F = jnp.asarray(basis(p), activations.dtype)
-    power = jnp.einsum("ia,jb,abn->ijn", F, F, activations) ** 2
-    total = jnp.sum(power, axis=(0, 1)) - power[0, 0]
-    waves = power[1:, 1:].reshape(p // 2, 2, p // 2, 2, -1)
-    diagonal = jnp.einsum("kckdn->kn", waves)
-    first = jnp.sum(power[1:, 0].reshape(p // 2, 2, -1), axis=1)
-    second = jnp.sum(power[0, 1:].reshape(p // 2, 2, -1), axis=1)
-    return (diagonal + first + second) / jnp.where(total > 0, total, jnp.nan)[None]
-
-
-def neuron_frequencies(activations: Float[Array, "p p neurons"]) -> tuple[Int[Array, " n"], Float[Array, " n"]]:
-    """Each neuron's frequency, of which `neuron_shares` is largest (counted from 1), and that share."""
-    each = neuron_shares(activations)
-    return 1 + jnp.argmax(each, axis=0), jnp.max(each, axis=0)
-
-
 def norms(W: Float[Array, "p d"]) -> Float[Array, " p"]:
     """Norm of each row of the Fourier transform of W over its tokens: 1, cos w_1, sin w_1, ...."""
     return jnp.linalg.norm(jnp.asarray(basis(len(W)), W.dtype) @ W, axis=1)
