@@ -30,14 +30,7 @@ Number = Float[Array, ""] | float | int
 
 
 def wbic(
-    key: Key[Array, ""],
-    loss: Loss,
-    params: Params,
-    data: Data,
-    sampler: Sampler,
-    *,
-    gamma: Number,
-    sampling: Sampling,
+    key: Key[Array, ""], loss: Loss, params: Params, data: Data, sampler: Sampler, *, gamma: Number, sampling: Sampling
 ) -> Estimate:
     """WBIC = E_beta[n L] at beta = 1/log n, the prior N(params, 1/gamma); Watanabe 2013.
 

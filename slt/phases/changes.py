@@ -86,12 +86,7 @@ class _Cost(BaseCost):
 
 
 def change_points(
-    curve: Curve,
-    stderr: Curve | float,
-    *,
-    penalty: float | None = None,
-    min_size: int = 3,
-    coverage: float = 0.95,
+    curve: Curve, stderr: Curve | float, *, penalty: float | None = None, min_size: int = 3, coverage: float = 0.95
 ) -> list[ChangePoint]:
     """The piecewise-constant fit of a curve whose points have known standard errors: PELT with a penalty per change.
 

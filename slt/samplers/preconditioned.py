@@ -66,12 +66,7 @@ def rmsprop_sgld(step_size: Number, *, decay: Number = 0.99, epsilon: Number = 0
 
 
 def adam_sgld(
-    step_size: Number,
-    *,
-    momentum: Number = 0.9,
-    decay: Number = 0.999,
-    epsilon: Number = 0.1,
-    v_init: Start = "one",
+    step_size: Number, *, momentum: Number = 0.9, decay: Number = 0.999, epsilon: Number = 0.1, v_init: Start = "one"
 ) -> Sampler:
     """`rmsprop_sgld` that drifts along m_hat, the bias-corrected mean of past grad L, and not along grad L itself.
 

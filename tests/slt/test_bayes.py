@@ -9,16 +9,7 @@ import pytest
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, norm
 
-from slt.bayes import (
-    Criteria,
-    criteria,
-    free_energy,
-    ladder,
-    merged,
-    pointwise,
-    thermodynamic_weights,
-    wbic,
-)
+from slt.bayes import Criteria, criteria, free_energy, ladder, merged, pointwise, thermodynamic_weights, wbic
 from slt.chains import Sampling, run_chains
 from slt.samplers.base import localised
 from slt.samplers.langevin import mala

@@ -9,11 +9,7 @@ import pytest
 from scipy import special
 
 from slt.strata import codimension, deep_linear_local, generic_ranks, rank_array
-from slt.theory import (
-    deep_linear,
-    quadratic_network,
-    tanh_network,
-)
+from slt.theory import deep_linear, quadratic_network, tanh_network
 
 
 def arrays(widths):
