@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from slt.chains import Chains, Covariance, Sampling, covariance, jackknife, pooled, run_chains
 from slt.curvature import hessian_vector_product
-from slt.samplers.base import Data, Loss, Params, Sampler, localised, select
+from slt.samplers.base import Data, Loss, Number, Params, Sampler, localised, select
 
 
 class Dependence(NamedTuple):
@@ -39,16 +39,15 @@ def loss_kernel(
     data: Data,
     sampler: Sampler,
     *,
-    nbeta: Float[Array, ""] | float,
-    gamma: Float[Array, ""] | float,
+    nbeta: Number,
+    gamma: Number,
     sampling: Sampling,
     mask: PyTree | None = None,
     examples: Data | None = None,
 ) -> Dependence:
-    """K_ij = Cov(l_i, l_j) of the per-example losses under the posterior near `params`: (n, n), positive semidefinite.
+    """K_ij = Cov(l_i, l_j) of the losses of `examples`, by default `data`, under the posterior of `data` near `params`.
 
-    The loss kernel (arXiv 2509.26537). The posterior is that of `data`; the examples i, j are those of `examples`,
-    `data` if not given. Each draw costs one evaluation of all their losses and an outer product: raise `thin`.
+    The loss kernel (arXiv 2509.26537).
     """
     losses = example_losses(loss, data if examples is None else examples, params)
     potential = localised(loss, data, params, nbeta=nbeta, gamma=gamma, batch_size=sampling.batch_size, mask=mask)
@@ -64,8 +63,8 @@ def bayesian_influence(
     sampler: Sampler,
     *,
     observable: Callable[[Params], Array],
-    nbeta: Float[Array, ""] | float,
-    gamma: Float[Array, ""] | float,
+    nbeta: Number,
+    gamma: Number,
     sampling: Sampling,
     mask: PyTree | None = None,
 ) -> Dependence:
@@ -86,15 +85,15 @@ def damped_influence(
     data: Data,
     *,
     observable: Callable[[Params], Array],
-    nbeta: Float[Array, ""] | float,
-    gamma: Float[Array, ""] | float,
+    nbeta: Number,
+    gamma: Number,
     mask: PyTree | None = None,
     iterations: int = 100,
 ) -> Float[Array, "n q"]:
-    """-(1/nbeta) grad l_i' (H + gamma/nbeta)^-1 grad phi_j: the classical influence, with the factor of the Bayesian one.
+    """-grad l_i' (nbeta H + gamma)^-1 grad phi_j: the classical influence, with the factor of the Bayesian one.
 
-    What -Cov(l_i, phi_j) is under the Gaussian with precision nbeta H + gamma, to first order in the losses. Conjugate
-    gradients on Hessian-vector products: needs nbeta H + gamma positive; of the per-example gradients only products.
+    What -Cov(l_i, phi_j) is under the Gaussian with precision nbeta H + gamma > 0, to first order in the losses.
+    Conjugate gradients on Hessian-vector products.
     """
     product = hessian_vector_product(loss, params, data, mask=mask)
     precision = lambda v: jax.tree.map(lambda h, v: nbeta * h + gamma * v, product(v), v)
@@ -115,10 +114,7 @@ def example_losses(loss: Loss, data: Data, centre: Params) -> Callable[[Params],
     """w -> the losses of the n examples, computed in the types of `centre`, as the potential does."""
     n, shape = len(jax.tree.leaves(data)[0]), jax.eval_shape(loss, centre, data).shape
     if shape != (n,):
-        raise ValueError(
-            f"the loss returns shape {shape} for {n} examples: covariances need one number for each, shape ({n},); "
-            "write a loss that leaves the mean to the caller"
-        )
+        raise ValueError(f"the loss returns shape {shape} for {n} examples: leave out its mean, for shape ({n},)")
     return lambda params: loss(jax.tree.map(lambda w, c: jnp.asarray(w, jnp.result_type(c)), params, centre), data)
 
 

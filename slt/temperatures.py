@@ -1,19 +1,13 @@
 """One learning coefficient from several inverse temperatures: by the mean, by the variance, by the slope.
 
-With T = 1/nbeta, x = nbeta (L - L(w*)) and E, Var under the localised posterior at that nbeta, which is `gamma`'s at
-every temperature:
+With T = 1/nbeta and E, Var under the localised posterior at that nbeta:
 
-    mean        lambda-hat(T) = E[x]                          needs the baseline L(w*)
-    variance    v(T) = Var[x] = nbeta^2 Var[L]                 needs none, but an exact sampler and all the data
-    slope       (E_1[L] - E_2[L])/(T_1 - T_2)                  needs none
+    mean        lambda-hat = nbeta (E[L] - L(w*))              needs the baseline L(w*)
+    variance    v = nbeta^2 Var[L]                             needs none, but an exact sampler and all the data
+    slope       (E_1[L] - E_2[L])/(T_1 - T_2)                  needs none: the mean of v over T_1..T_2
 
 (Watanabe 2013, section 4, for the slope; Watanabe 2009 and arXiv 2606.22389 for the variance.) All are lambda in the
-limit T -> 0. At finite T, E[L] has the derivative v(T) in T, so
-
-    v = lambda-hat - d lambda-hat/d log nbeta,    slope = the mean of v over T_1..T_2 = (lambda-hat_1 T_1 - lambda-hat_2 T_2)/(T_1 - T_2)
-
-and where they differ lambda-hat depends on the temperature. On the quadratic sum_i h_i w_i^2/2, with
-r_i = nbeta h_i/(nbeta h_i + gamma): lambda-hat = sum_i r_i/2 and v = sum_i r_i^2/2.
+limit T -> 0. At finite T, v = lambda-hat - d lambda-hat/d log nbeta.
 """
 
 from collections.abc import Callable
@@ -25,14 +19,14 @@ import numpy as np
 from jaxtyping import Array, Float, Key, Scalar
 
 from slt.estimate import LLC, Estimate
+from slt.samplers.base import require
 from slt.statistics import ess
 
 
 class Comparison(NamedTuple):
-    """lambda three ways over the same temperatures, and their differences with the standard errors of those.
+    """lambda three ways over the same temperatures (mean and variance averaged), and their differences.
 
-    mean, variance: averages over the temperatures.  slope: of E[L] in 1/nbeta.  The differences are of correlated
-    estimates: their errors are not those of the estimates added up.
+    The estimates are correlated: the errors of the differences are not theirs added up.
     """
 
     mean: Estimate
@@ -50,22 +44,18 @@ def llc_at_temperatures(
 ) -> LLC:
     """`estimate(key, nbeta)` at every nbeta, as one program: all fields have a leading axis of temperatures.
 
-    The sampler may depend on nbeta, for the largest stable step size scales with 1/nbeta: `mala(0.5 / nbeta)`.
     Temperatures do not share random numbers, so their errors are independent.
     """
-    if len(nbetas) == 0:
-        raise ValueError("got no nbetas: write at least one, nbetas=jnp.array([...])")
+    require(">= 1", temperatures=len(nbetas))
     return jax.vmap(estimate)(jax.random.split(key, len(nbetas)), jnp.asarray(nbetas))
 
 
 def slope_weights(nbetas: Float[Array, " temperatures"]) -> Float[Array, " temperatures"]:
-    """The a_i of slope = sum_i a_i lambda-hat(nbeta_i), sum_i a_i = 1: what the slope makes of known values.
+    """The a_i of slope = sum_i a_i lambda-hat(nbeta_i): least squares of E[L] in 1/nbeta with weights nbeta^2.
 
-    a_i = nbeta_i (T_i - T)/sum_j nbeta_j^2 (T_j - T)^2 with T_i = 1/nbeta_i, T their mean with weights nbeta_i^2. The
-    a_i of the low nbetas are above one and those of the high ones negative.
+    a_i = nbeta_i (T_i - T)/sum_j nbeta_j^2 (T_j - T)^2 with T_i = 1/nbeta_i, T their mean with weights nbeta_i^2.
     """
-    if len(nbetas) < 2:
-        raise ValueError(f"got {len(nbetas)} temperature: a slope needs nbetas of length 2 or more")
+    require(">= 2", temperatures=len(nbetas))
     relative = nbetas / jnp.max(nbetas)
     T, weight = 1 / relative, relative**2
     apart = T - jnp.sum(weight * T) / jnp.sum(weight)

@@ -160,7 +160,7 @@ def test_impossible_examples_and_bad_numbers_do_not_vanish():
 
 
 def test_bad_input_is_refused_with_what_to_write():
-    with pytest.raises(ValueError, match="got rungs=1: from the prior to the posterior it takes 2 or more"):
+    with pytest.raises(ValueError, match=r"got rungs=1: .* rungs >= 2"):
         ladder(1)
     with pytest.raises(ValueError, match=r"got a loss of shape \(\): return the loss of each example, shape \(n,\)"):
         pointwise(lambda params, data: jnp.mean(loss(params, data)), DATA).init(CENTRE)
