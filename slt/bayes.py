@@ -29,7 +29,7 @@ from slt.temperatures import combination
 def wbic(
     key: Key[Array, ""], loss: Loss, params: Params, data: Data, sampler: Sampler, *, gamma: Number, sampling: Sampling
 ) -> Estimate:
-    """WBIC = E_beta[n L] at beta = 1/log n, the prior N(params, 1/gamma), with the error of the chains; Watanabe 2013."""
+    """WBIC = E_beta[n L] at beta = 1/log n, the prior N(params, 1/gamma), with the chains' error; Watanabe 2013."""
     n = len(jax.tree.leaves(data)[0])
     chains: dict[str, Any] = sampling._asdict()
     llc = estimate_llc(key, loss, params, data, sampler, nbeta=n / jnp.log(n), gamma=gamma, **chains)

@@ -37,10 +37,9 @@ class Potential(NamedTuple):
 
 
 class Info(NamedTuple):
-    """What a step tells: the loss where it started, and the Metropolis acceptance probability of its proposal.
+    """The loss where a step started, and the Metropolis acceptance probability of its proposal, made use of or not.
 
-    An unadjusted sampler reports the probability with which its step would have been accepted; NaN where U is
-    inexact, or where the step is not the proposal of any such test (a velocity with friction).
+    NaN where U is inexact, or the step is no proposal of such a test (a velocity with friction).
     """
 
     loss: Scalar
@@ -79,9 +78,7 @@ def localised(
     refuse_other_than_floats(centre)
     size = count_examples(data)
     if batch_size is not None and not 1 <= batch_size <= size:
-        raise ValueError(
-            f"got batch_size={batch_size} for {size} examples: write 1 <= batch_size <= {size}, or None for all of them"
-        )
+        raise ValueError(f"got batch_size={batch_size} for {size} examples: write 1 <= batch_size <= {size}, or None")
 
     def value(key: Key[Array, ""], params: Params) -> tuple[Scalar, Scalar]:
         batch = data
@@ -117,8 +114,7 @@ def mean_loss(loss: Loss, params: Params, data: Data) -> Scalar:
 def paired(potential: Potential, centre: Params, loss_at_centre: Scalar) -> Potential:
     """The same potential, with L(w) on a minibatch replaced by L(w) - L(centre) + loss_at_centre on that minibatch.
 
-    A control variate: the two losses share the minibatch's noise, which cancels in the estimate. The gradient is
-    unchanged.
+    A control variate: the noise of the minibatch cancels. The gradient is unchanged.
     """
 
     def value(key: Key[Array, ""], params: Params) -> tuple[Scalar, Scalar]:
@@ -203,10 +199,7 @@ def require(bound: str, **numbers: Any) -> None:
 def refuse_minibatches(name: str, potential: Potential) -> None:
     """A Metropolis test needs U itself: refuse a potential that draws minibatches, with what to write."""
     if not potential.exact:
-        raise ValueError(
-            f"{name} needs an exact potential, and this one draws minibatches: leave batch_size out to use all the "
-            "data, or take a stochastic sampler, sgld(step_size), sghmc(step_size) or sgnht(step_size)"
-        )
+        raise ValueError(f"{name} needs an exact potential: leave batch_size out or take sgld(step_size)")
 
 
 def refuse_other_than_floats(params: Params) -> None:
@@ -232,13 +225,8 @@ def count_examples(data: Data) -> int:
         raise ValueError("got data without an array: write arrays whose first axis is the one of the examples")
     for name, shape in zip(names, shapes, strict=True):
         if not shape:
-            raise ValueError(
-                f"got a leaf of data without the axis of examples, {name} of shape (): close over it in the loss, or "
-                "repeat it for each example"
-            )
+            raise ValueError(f"got a leaf of data without examples, {name} of shape (): close over it in the loss")
         if shape[0] != shapes[0][0]:
-            raise ValueError(
-                f"got leaves of data of different lengths, {names[0]} of shape {shapes[0]} and {name} of shape "
-                f"{shape}: the first axis of each is the one of the examples"
-            )
+            both = f"{names[0]} of shape {shapes[0]} and {name} of shape {shape}"
+            raise ValueError(f"got {both}: the first axis of each leaf of data is the one of the examples")
     return shapes[0][0]

@@ -137,7 +137,7 @@ def test_components_do_not_depend_on_the_basis_of_the_outputs_and_carry_their_va
     np.testing.assert_allclose(one.scores, other.scores, atol=1e-8)
     np.testing.assert_allclose(one.explained, other.explained, rtol=1e-8)
     np.testing.assert_allclose(one.scores.var(axis=0) * T, one.explained * np.sum((outputs - outputs.mean(0)) ** 2))
-    with pytest.raises(ValueError, match="more checkpoints than components"):
+    with pytest.raises(ValueError, match="more than the 3 components"):
         essential(outputs[:3], components=3)
 
 
