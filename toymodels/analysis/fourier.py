@@ -21,7 +21,7 @@ def basis(p: int) -> Float[np.ndarray, "p p"]:
 
 
 def directions(p: int) -> Float[np.ndarray, "K 2 p p"]:
-    """cos(w_k (a + b)) and sin(w_k (a + b)), normalised: (cos x cos - sin x sin)/sqrt 2, (sin x cos + cos x sin)/sqrt 2."""
+    """cos(w_k (a + b)) and sin(w_k (a + b)), normalised."""
     cos, sin = basis(p)[1::2], basis(p)[2::2]
     outer = lambda f, g: np.einsum("ka,kb->kab", f, g)
     return np.stack([outer(cos, cos) - outer(sin, sin), outer(sin, cos) + outer(cos, sin)], axis=1) / np.sqrt(2)
@@ -35,10 +35,7 @@ def projection(logits: Float[Array, "p p outputs"], keys: Keys) -> Float[Array, 
 
 
 def restricted(logits: Float[Array, "p p outputs"], keys: Keys) -> Float[Array, "p p outputs"]:
-    """Logits of which only the key frequencies are left, and of the rest its mean over all (a, b): the "trig" logits.
-
-    Their cross-entropy is the restricted loss: how well the waves alone would answer.
-    """
+    """The key frequencies alone, and the mean of the rest over (a, b); their cross-entropy is the restricted loss."""
     waves = projection(logits, keys)
     return waves + jnp.mean(logits - waves, axis=(0, 1), keepdims=True)
 
@@ -56,7 +53,7 @@ def shares(logits: Float[Array, "p p outputs"]) -> Float[Array, " K"]:
 
 
 def key_frequencies(logits: Float[Array, "p p outputs"]) -> Bool[Array, " K"]:
-    """The frequencies with more than 1/K of the variance of the logits, an even share: none of a network without waves."""
+    """The frequencies with more than an even share, 1/K, of the variance of the logits."""
     each = shares(logits)
     return each > 1 / len(each)
 
@@ -67,7 +64,7 @@ def norms(W: Float[Array, "p d"]) -> Float[Array, " p"]:
 
 
 def gini(x: Float[Array, " n"]) -> Scalar:
-    """sum_ij |x_i - x_j| / (2 n sum x), of numbers that are not negative: 0 if all are equal, 1 - 1/n if all is in one."""
+    """sum_ij |x_i - x_j| / (2 n sum x) of numbers that are not negative: 0 if all are equal."""
     n, x = len(x), jnp.sort(x)
     return jnp.sum((2 * jnp.arange(1, n + 1) - n - 1) * x) / (n * jnp.sum(x))
 

@@ -19,13 +19,9 @@ def sparse_features(importance: ArrayLike, density: ArrayLike) -> Task:
     """
     importance = jnp.asarray(importance)
     if importance.ndim != 1 or importance.size == 0:
-        raise ValueError(
-            f"importance has shape {importance.shape}, one number per feature is needed: jnp.ones(features)"
-        )
+        raise ValueError(f"got importance of shape {importance.shape}: write one number a feature, jnp.ones(features)")
     if not isinstance(density, Tracer) and not np.all((np.asarray(density) > 0) & (np.asarray(density) <= 1)):
-        raise ValueError(
-            f"got density={density}: it is the probability that a feature is active, in (0, 1]; for sparsity S write density=1 - S"
-        )
+        raise ValueError(f"got density={density}: write one in (0, 1]; for sparsity S write density=1 - S")
 
     p = jnp.broadcast_to(density, importance.shape)[:, None]
 
@@ -45,9 +41,7 @@ def quadrature(
 ) -> tuple[Float[Array, "nodes features"], Float[Array, " nodes"]]:
     """Nodes x and weights of E f(x) for `sparse_features` of one density: a sum over (order + 1)^features nodes.
 
-    Gauss-Legendre on [0, 1] in each active feature, tensorised over the patterns of activity; exact for polynomials of
-    degree 2 order - 1 in each feature, and off by O(order^-2) at a kink. For up to three features. Weights sum to one;
-    the density may be traced.
+    Gauss-Legendre on [0, 1] in each active feature, off by O(order^-2) at a kink. Weights sum to one.
     """
     node, weight = np.polynomial.legendre.leggauss(order)
     node, weight = jnp.asarray(np.append(0, (node + 1) / 2)), jnp.asarray(np.append(0, weight / 2))
@@ -153,7 +147,6 @@ def levels(features: int) -> dict[str, float]:
     for k in range(4, min(features, 8) + 1):
         for plus in range(features - k + 1):
             for minus in range(4 + 1 if k == 4 else 1):
-                names[f"{k}" + "+" * plus + "-" * minus] = float(loss(*polygon(k, features, plus))) + minus / (
-                    3 * features
-                )
+                level = float(loss(*polygon(k, features, plus))) + minus / (3 * features)
+                names[f"{k}" + "+" * plus + "-" * minus] = level
     return names
