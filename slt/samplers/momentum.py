@@ -1,5 +1,6 @@
 """Samplers with a velocity: SGHMC (Chen et al. 2014, equation 15) and SGNHT (Ding et al. 2014, algorithm 2)."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -12,12 +13,13 @@ from slt.samplers.base import Info, Number, Params, Potential, Sampler
 
 
 class Moving(NamedTuple):
-    """A position, what the potential gave there, and a velocity: the length of the last step."""
+    """A position, what the potential gave there, a velocity (the length of the last step), and the friction."""
 
     params: Params
     loss: Scalar
     grad: Params
     velocity: Params
+    friction: Float[Array, ""]
 
 
 def sghmc(step_size: Number, *, friction: Number = 0.1) -> Sampler:
@@ -29,45 +31,11 @@ def sghmc(step_size: Number, *, friction: Number = 0.1) -> Sampler:
     base.require("> 0", step_size=step_size, friction=friction)
     eta = step_size / 2
 
-    def init(key: Key[Array, ""], params: Params, potential: Potential) -> Moving:
-        key_velocity, key_batch = jax.random.split(key)
-        at = base.start(key_batch, params, potential)
-        return Moving(at.params, at.loss, at.grad, thermal(key_velocity, at.params, eta, potential))
-
     def step(key: Key[Array, ""], state: Moving, potential: Potential) -> tuple[Moving, Info]:
-        key_noise, key_batch = jax.random.split(key)
-        noise = thermal(key_noise, state.params, 2 * friction * eta, potential)
-        kicked = lambda v, g, xi: (1 - friction) * v - eta * g + xi
-        moved = move(key_batch, state, jax.tree.map(kicked, state.velocity, state.grad, noise), potential)
+        moved = _move(key, state, potential, eta=eta, friction=friction, diffusion=friction)
         return moved, Info(state.loss, base.unknown())
 
-    return Sampler(init, step)
-
-
-def thermal(key: Key[Array, ""], like: Params, variance: Number, potential: Potential) -> Params:
-    """N(0, variance) on the free coordinates, zero on the frozen ones."""
-    noise = optax.tree.scale(jnp.sqrt(variance), optax.tree.random_like(key, like, jax.random.normal))
-    return noise if potential.mask is None else base.select(potential.mask, noise, optax.tree.zeros_like(noise))
-
-
-def move(key: Key[Array, ""], state: Moving, velocity: Params, potential: Potential) -> Moving:
-    """The state after w <- w + v; frozen coordinates have no velocity, and keep their bits."""
-    params = optax.tree.add(state.params, velocity)
-    if potential.mask is not None:
-        velocity = base.select(potential.mask, velocity, optax.tree.zeros_like(velocity))
-        params = base.select(potential.mask, params, state.params)
-    to = base.evaluate(key, params, potential)
-    return Moving(to.params, to.loss, to.grad, velocity)
-
-
-class Thermostatted(NamedTuple):
-    """A position, what the potential gave there, a velocity, and the friction alpha that the thermostat has reached."""
-
-    params: Params
-    loss: Scalar
-    grad: Params
-    velocity: Params
-    friction: Float[Array, ""]
+    return Sampler(_begin(eta, friction), step)
 
 
 def sgnht(step_size: Number, *, diffusion: Number = 0.1) -> Sampler:
@@ -81,20 +49,46 @@ def sgnht(step_size: Number, *, diffusion: Number = 0.1) -> Sampler:
     """
     base.require("> 0", step_size=step_size, diffusion=diffusion)
     eta = step_size / 2
-    begin = sghmc(step_size, friction=diffusion).init
 
-    def init(key: Key[Array, ""], params: Params, potential: Potential) -> Thermostatted:
-        return Thermostatted(*begin(key, params, potential), friction=jnp.asarray(diffusion, jnp.float32))
-
-    def step(key: Key[Array, ""], state: Thermostatted, potential: Potential) -> tuple[Thermostatted, Info]:
-        key_noise, key_batch = jax.random.split(key)
-        noise = thermal(key_noise, state.params, 2 * diffusion * eta, potential)
-        kicked = lambda v, g, xi: (1 - state.friction) * v - eta * g + xi
-        velocity = jax.tree.map(kicked, state.velocity, state.grad, noise)
-        moved = move(key_batch, Moving(*state[:4]), velocity, potential)
+    def step(key: Key[Array, ""], state: Moving, potential: Potential) -> tuple[Moving, Info]:
+        moved = _move(key, state, potential, eta=eta, friction=state.friction, diffusion=diffusion)
         square = optax.tree.norm(moved.velocity, squared=True)
         energy = (1 - state.friction / 2) * square / base.free_parameters(state.params, potential.mask)
         friction = jnp.asarray(state.friction + energy - eta, state.friction.dtype)
-        return Thermostatted(*moved, friction=friction), Info(state.loss, base.unknown())
+        return moved._replace(friction=friction), Info(state.loss, base.unknown())
 
-    return Sampler(init, step)
+    return Sampler(_begin(eta, diffusion), step)
+
+
+def _begin(eta: Number, friction: Number) -> Callable[[Key[Array, ""], Params, Potential], Moving]:
+    """The first state: a velocity at its temperature."""
+
+    def init(key: Key[Array, ""], params: Params, potential: Potential) -> Moving:
+        key_velocity, key_batch = jax.random.split(key)
+        at = base.start(key_batch, params, potential)
+        velocity = _thermal(key_velocity, at.params, eta, potential)
+        return Moving(at.params, at.loss, at.grad, velocity, jnp.asarray(friction, jnp.float32))
+
+    return init
+
+
+def _thermal(key: Key[Array, ""], like: Params, variance: Number, potential: Potential) -> Params:
+    """N(0, variance) on the free coordinates, zero on the frozen ones."""
+    noise = optax.tree.scale(jnp.sqrt(variance), optax.tree.random_like(key, like, jax.random.normal))
+    return noise if potential.mask is None else base.select(potential.mask, noise, optax.tree.zeros_like(noise))
+
+
+def _move(
+    key: Key[Array, ""], state: Moving, potential: Potential, *, eta: Number, friction: Number, diffusion: Number
+) -> Moving:
+    """The velocity kicked, then w <- w + v; frozen coordinates have no velocity, and keep their bits."""
+    key_noise, key_batch = jax.random.split(key)
+    noise = _thermal(key_noise, state.params, 2 * diffusion * eta, potential)
+    kicked = lambda v, g, xi: (1 - friction) * v - eta * g + xi
+    velocity = jax.tree.map(kicked, state.velocity, state.grad, noise)
+    params = optax.tree.add(state.params, velocity)
+    if potential.mask is not None:
+        velocity = base.select(potential.mask, velocity, optax.tree.zeros_like(velocity))
+        params = base.select(potential.mask, params, state.params)
+    to = base.evaluate(key_batch, params, potential)
+    return Moving(to.params, to.loss, to.grad, velocity, state.friction)

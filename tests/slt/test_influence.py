@@ -119,11 +119,3 @@ def test_a_loss_without_examples_is_refused_with_what_to_write():
     scalar = lambda w, data: jnp.mean(loss(w, data))
     with pytest.raises(ValueError, match=r"returns shape \(\) for 5 examples: .* shape \(5,\)"):
         loss_kernel(jax.random.key(0), scalar, PARAMS, DATA, sgld(0.1), **SHORT)
-
-
-@pytest.mark.slow
-def test_nan_draws_are_never_skipped():
-    wall = lambda w, data: jnp.where(jnp.abs(w[0] - PARAMS[0]) < 0.05, loss(w, data), jnp.nan)
-    result = quick(lambda key: loss_kernel(key, wall, PARAMS, DATA, sgld(0.05), **SHORT))(jax.random.key(0))
-    assert np.isfinite(result.trace[:, 0]).all()
-    assert np.isnan(result.value).all()

@@ -96,13 +96,3 @@ def test_on_other_data_they_are_those_of_its_curvature():
     for i, scale in enumerate((0.4, 3.0)):
         exact = regular_finite(scale * np.linalg.eigvalsh(H[:2, :2]), nbeta=50.0, gamma=20.0)
         assert_calibrated(jax.tree.map(lambda leaf: leaf[:, i], llc), exact, 0.12)
-
-
-@pytest.mark.slow
-def test_a_product_restricted_to_a_factor_has_the_coefficient_of_the_factor():
-    """K = u^2 v^2 at u = 0, v = 1: u^2 with v held, and nothing at all with u held."""
-    loss = lambda params, data: data * params["u"][0] ** 2 * params["v"][0] ** 2
-    params = {"u": jnp.zeros(1), "v": jnp.ones(1)}
-    llc = replicas(loss=loss, params=params, masks=blocks(params))
-    assert_calibrated(llc["u"], regular_finite(np.array([2.0]), nbeta=50.0, gamma=20.0), 0.12)
-    np.testing.assert_array_equal(llc["v"].value, 0)

@@ -13,7 +13,7 @@ from slt.theory import deep_linear, quadratic_network, tanh_network
 
 
 def arrays(widths):
-    """Every rank array with these widths: nested loops over ranks, kept where no interval occurs a negative number of times."""
+    """Every rank array with these widths: loops over ranks, where each interval occurs 0 times or more."""
     n = len(widths)
     places = [(i, i + apart) for apart in range(1, n) for i in range(n - apart)]
 
@@ -124,9 +124,9 @@ def test_generic_ranks_are_those_of_random_layers():
 
 
 def tanh_slope(hidden, nbeta, *, nodes, span):
-    """-d log Z/d log nbeta for K = sum_n (sum_h b_h a_h^{2n-1})^2, n = 1..H, with b Gaussian and 1 >= a_1 >= a_2 >= ... >= 0.
+    """-d log Z/d log nbeta for K = sum_n (sum_h b_h a_h^{2n-1})^2, n = 1..H, with b Gaussian and 1 >= a_1 >= ... >= 0.
 
-    The odd powers generate the ideal of sum_h b_h tanh(a_h x) = 0. Integrating b out leaves det(1 + nbeta G G^T)^{-1/2},
+    The odd powers generate the ideal of sum_h b_h tanh(a_h x) = 0. Without b it is det(1 + nbeta G G^T)^{-1/2},
     the sum over the minors of G by Cauchy and Binet; quadrature in log a_1 and in the logits of the ratios a_{h+1}/a_h,
     which resolve both ends.
     """

@@ -1,7 +1,7 @@
 """The generator lowbias32 is as random as threefry2x32: words in every order in which they are used.
 
-The battery rejects a stream when the smallest of its p-values, times their number, is below ALPHA: a false-alarm rate of
-at most 1e-4 a stream. Seeds are fixed. Generators made bad on purpose are rejected by the same rule.
+The battery rejects a stream when the smallest of its p-values, times their number, is below ALPHA: at most 1e-4 false
+alarms a stream. Seeds are fixed. Generators made bad on purpose are rejected by the same rule.
 """
 
 import jax
