@@ -69,13 +69,7 @@ def top_eigenvalues(
 
 
 def gaussian_llc(
-    loss: Loss,
-    params: Params,
-    data: Data,
-    *,
-    nbeta: Number,
-    gamma: Number,
-    mask: PyTree | None = None,
+    loss: Loss, params: Params, data: Data, *, nbeta: Number, gamma: Number, mask: PyTree | None = None
 ) -> Scalar:
     """1/2 sum_i nbeta h_i/(nbeta h_i + gamma), h the eigenvalues of H: lambda-hat of a quadratic at its minimum.
 

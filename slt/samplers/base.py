@@ -70,9 +70,8 @@ def localised(
 ) -> Potential:
     """U(w) = nbeta L(w) + (gamma/2) |w - centre|^2: the tempered posterior, held near `centre` by a Gaussian.
 
-    Lau et al. 2023 (arXiv 2308.12108). L is the mean loss on `data`, or with `batch_size` the one on a
-    minibatch drawn with replacement. Coordinates where `mask` is False stay at `centre`, in drift and in noise.
-    The loss is computed in the types of `centre`, the distance in those of the position.
+    Lau et al. 2023 (arXiv 2308.12108). L is the mean loss on `data`, or with `batch_size` the one on a minibatch drawn
+    with replacement. The loss is computed in the types of `centre`, the distance in those of the position.
     """
     require(">= 0", nbeta=nbeta, gamma=gamma)
     refuse_other_than_floats(centre)
@@ -208,11 +207,8 @@ def refuse_other_than_floats(params: Params) -> None:
         dtype = jnp.result_type(leaf)
         if jnp.issubdtype(dtype, jnp.floating):
             continue
-        name = jax.tree_util.keystr(path) or "itself"
-        if jnp.issubdtype(dtype, jnp.complexfloating):
-            write = "write two leaves, the real and the imaginary part, and add them up inside the loss"
-        else:
-            write = "leave it out of params and close over it: loss = lambda params, batch: f(params, fixed, batch)"
+        name, number = jax.tree_util.keystr(path) or "itself", jnp.issubdtype(dtype, jnp.complexfloating)
+        write = "write two leaves, real and imaginary part" if number else "leave it out and close over it in the loss"
         raise ValueError(f"got a leaf of params that is no float, {name} of type {dtype}: {write}")
 
 

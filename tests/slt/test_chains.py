@@ -114,16 +114,6 @@ def test_the_first_draw_without_warmup_is_the_start():
     chex.assert_trees_all_equal(jax.tree.map(lambda leaf: leaf[1, 0], positions(run())), CENTRE)
 
 
-@pytest.mark.slow
-def test_thinning_keeps_every_third_position_and_the_acceptance_of_all_steps():
-    every, some = run(), run(warmup=6, draws=18, thin=3)
-    chex.assert_trees_all_equal(positions(some), jax.tree.map(lambda leaf: leaf[:, 6::3], positions(every)))
-    chex.assert_trees_all_equal(some.loss, every.loss[:, 6::3])
-    early = run(draws=6)
-    np.testing.assert_allclose(some.acceptance, (60 * every.acceptance - 6 * early.acceptance) / 54, rtol=1e-4)
-    assert np.all(some.acceptance < 1)
-
-
 def test_the_jackknife_of_a_mean_is_its_standard_error():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(7, 3)), jnp.float32)
     value, stderr = jackknife(lambda x: (jnp.mean(x["x"], axis=0), 2 * jnp.mean(x["x"], axis=0)), {"x": x})

@@ -62,32 +62,6 @@ def test_a_step_of_sgld_less_its_noise_is_a_step_of_gradient_descent_at_half_the
     np.testing.assert_allclose(moved - 0.1 * xi, descent, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("sampler", [mala(1.5), hmc(1.5, leapfrog=1)], ids=["mala", "hmc"])
-def test_one_leapfrog_step_is_a_langevin_proposal_with_its_metropolis_test(sampler):
-    """U = w^2/2: how often it is accepted, and how far it then moves, from a million proposals made by hand."""
-    n, eps = 20_000, 1.5
-    rng = np.random.default_rng(0)
-    w, xi = rng.normal(size=(2, 1_000_000))
-    to = w - eps / 2 * w + np.sqrt(eps) * xi
-    log_q = lambda a, b: -((a - b + eps / 2 * b) ** 2) / (2 * eps)  # of a from b
-    p = np.exp(np.minimum(0, w**2 / 2 - to**2 / 2 + log_q(w, to) - log_q(to, w)))
-    assert 0.5 < p.mean() < 0.9
-
-    potential = localised(lambda w, data: jnp.sum(w) * 0, NO_DATA, jnp.zeros(1), nbeta=1.0, gamma=1.0)
-
-    def once(key, w):
-        keys = jax.random.split(key)
-        moved, info = sampler.step(keys[1], sampler.init(keys[0], w, potential), potential)
-        return info.acceptance, (moved.params[0] - w[0]) ** 2, (moved.params[0] * w[0])
-
-    starts = jax.random.normal(jax.random.key(2), (n, 1))
-    seen = quick(jax.vmap(once))(jax.random.split(jax.random.key(3), n), starts)
-    expected = p, p * (to - w) ** 2, w**2 + p * w * (to - w)
-    for ours, theirs in zip(seen, expected, strict=True):
-        assert abs(np.mean(ours) - theirs.mean()) < 4 * np.std(ours) / np.sqrt(n)
-        assert np.std(ours) < 3
-
-
 @pytest.mark.parametrize("v_init", ["one", "zero"])
 @pytest.mark.parametrize("factory", [rmsprop_sgld, adam_sgld])
 def test_on_a_linear_loss_every_step_has_the_exact_gaussian_law(factory, v_init):

@@ -113,15 +113,6 @@ def test_implementation():
     assert "philox2x32" in str(error.value)
 
 
-def test_split_and_fold_in_under_vmap_and_jit():
-    expected = np.stack([[data(R.fold_in(key(s), t)) for t in range(3)] for s in range(2)])
-    steps = lambda s: jax.vmap(lambda t: R.fold_in(key(s), t))(jnp.arange(3))
-    np.testing.assert_array_equal(data(jax.jit(jax.vmap(steps))(jnp.arange(2))), expected)
-    parts = jax.jit(jax.vmap(lambda s: R.split(key(s), (2, 3))))(jnp.arange(2))
-    np.testing.assert_array_equal(data(parts), np.stack([data(R.split(key(s), 6)).reshape(2, 3, 2) for s in range(2)]))
-    np.testing.assert_array_equal(data(R.split(key(), 2)), data(R.split(key(), np.int64(5)))[:2])
-
-
 # Keys.
 
 

@@ -49,8 +49,7 @@ def circuit_eigenvalues(params: Any, head: Head) -> Complex[Array, " k"]:
 def composition(params: Any, first: Head, second: Head) -> dict[str, Float[Array, ""]]:
     """How much of what `first` writes is read by `second`: |W_OV^1 W|_F/(|W_OV^1|_F |W|_F), for W of its Q, K and V.
 
-    Q: W_QK; K: W_QK'; V: W_OV. For matrices that have nothing to do with each other it is about 1/sqrt(d): see
-    `composition_baseline`. Elhage et al. 2021, "composition".
+    Elhage et al. 2021, "composition"; beside `composition_baseline`.
     """
     V1, O1 = ov(params, first)
     Q, K = qk(params, second)

@@ -19,9 +19,9 @@ MASKED = -1e30  # a score that softmax makes 0; minus infinity would make NaN of
 class Attention(nn.Module):
     """y_i = sum_h sum_j A^h_ij x_j W_V^h W_O^h with A^h = softmax_j(x_i W_Q^h (x_j W_K^h)'/sqrt(k)).
 
-    `place` is added to what queries and keys read, and not to the values (Press et al. 2021, shortformer). With
-    `reach`, the score is q_i (k_j + r_{i-j})'/sqrt(k) for a table of vectors r at the distances below `reach` (Shaw et
-    al. 2018). The pattern A, (h, t, t), is sown as `pattern`.
+    `place` is added to what queries and keys read (Press et al. 2021, shortformer). With `reach`, the score is
+    q_i (k_j + r_{i-j})'/sqrt(k), r a table of vectors at the distances below `reach` (Shaw et al. 2018). The pattern A,
+    (h, t, t), is sown as `pattern`.
     """
 
     heads: int

@@ -27,8 +27,7 @@ def sparse_features(importance: ArrayLike, density: ArrayLike) -> Task:
 
     @sampling
     def sample(key: Key[Array, ""], n: int) -> Batch:
-        # One uniform is enough: given u < p, u/p is uniform on [0, 1]. Drawn with the examples last, which is how
-        # `objective` reads them: with (n, features) the random numbers alone took the time of everything else.
+        # One uniform is enough: given u < p, u/p is uniform on [0, 1]. Examples come last, as `objective` reads them.
         u = jax.random.uniform(key, (importance.size, n))
         x = jnp.where(u < p, u * (1 / p), 0).T
         return Batch(x, x)
@@ -107,7 +106,6 @@ def polygon(k: int, features: int, positive: int = 0) -> tuple[Float[Array, "2 f
     """The k-gon critical point of `potential`: features 0..k-1 on a regular polygon, the others dead. Returns (W, b).
 
     `positive` of the dead features have the bias 1/(2c), the others a clearly negative one. Chen et al. 2023.
-    For k >= 5 the radius and bias are the minimum over the symmetric family; up to k = 4 they are 1 and 0.
     """
     if not 2 <= k <= 8 or k > features:
         raise ValueError(f"got k={k}, features={features}: k-gons are known for k = 2..8, with k <= features")
@@ -137,10 +135,9 @@ def _vertex(k: int) -> tuple[float, float]:
 
 
 def levels(features: int) -> dict[str, float]:
-    """The theory's plateaus of the loss: name -> potential of the k-gons, k >= 4, in two dimensions.
+    """The theory's plateaus of the loss: name (see `kgon`) -> potential of the k-gons, k >= 4, in two dimensions.
 
-    A name is k, a `+` for each dead feature with positive bias and, for the 4-gon, a `-` for each vertex whose bias
-    is so negative that its own output never fires: (h_k + c - k + p)/(3c) - s/(4c^2), Chen et al. 2023.
+    Chen et al. 2023.
     """
     loss = jax.jit(potential)
     names = {}
