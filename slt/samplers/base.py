@@ -166,10 +166,11 @@ def free_parameters(params: Params, mask: PyTree | None) -> Scalar:
     return jnp.asarray(optax.tree.sum(free), jnp.float32)
 
 
-def langevin(key: Key[Array, ""], at: Point, step_size: Number, potential: Potential) -> Params:
-    """w - (eps/2) grad U(w) + N(0, eps); frozen coordinates keep their bits."""
+def langevin(key: Key[Array, ""], at: Point, step_size: Number | Params, potential: Potential) -> Params:
+    """w - (eps/2) grad U(w) + N(0, eps), eps one number or one a coordinate; frozen coordinates keep their bits."""
     noise = optax.tree.random_like(key, at.params, jax.random.normal)
-    moved = jax.tree.map(lambda w, g, xi: w - step_size / 2 * g + jnp.sqrt(step_size) * xi, at.params, at.grad, noise)
+    shift = lambda w, g, eps, xi: w - eps / 2 * g + jnp.sqrt(eps) * xi
+    moved = jax.tree.map(shift, at.params, at.grad, jax.tree.broadcast(step_size, at.params), noise)
     return moved if potential.mask is None else select(potential.mask, moved, at.params)
 
 

@@ -92,21 +92,14 @@ def adam_sgld(
     def step(key: Key[Array, ""], state: Preconditioned, potential: Potential) -> tuple[Preconditioned, Info]:
         key_noise, key_batch = jax.random.split(key)
         at, G = point(state, potential), scaling(state)
-        moved = observe(key_batch, _langevin(key_noise, at, step_size, G, mask=potential.mask), state, potential)
+        to = base.langevin(key_noise, at, optax.tree.scale(step_size, G), potential)
+        moved = observe(key_batch, to, state, potential)
         accepted = base.unknown()
         if potential.exact:  # the test is the one of plain Langevin in the coordinates w/sqrt(G)
             accepted = base.acceptance(_whitened(at, G), _whitened(point(moved, potential), G), step_size)
         return moved, Info(state.loss, accepted)
 
     return Sampler(init, step)
-
-
-def _langevin(key: Key[Array, ""], at: Point, step_size: Number, G: Params, *, mask: Params | None) -> Params:
-    """w - (eps/2) G drift + N(0, eps G); frozen coordinates keep their bits."""
-    noise = optax.tree.random_like(key, at.params, jax.random.normal)
-    shift = lambda w, g, G, xi: w - step_size / 2 * G * g + jnp.sqrt(step_size * G) * xi
-    moved = jax.tree.map(shift, at.params, at.grad, G, noise)
-    return moved if mask is None else base.select(mask, moved, at.params)
 
 
 def _whitened(at: Point, G: Params) -> Point:
