@@ -54,7 +54,7 @@ def run_chains(
 ) -> Chains:
     """Chains from `params`: `warmup` steps thrown away, then `draws * thin`, of which every thin-th is kept.
 
-    A draw is the position a kept step started from: its loss is recorded there, and `fold` sees the parameters there.
+    A draw is the position a kept step started from, where its loss is recorded and which `fold` sees.
     """
     chains, warmup, draws, thin, _ = sampling
     require(">= 1", chains=chains, thin=thin)

@@ -1,8 +1,7 @@
 """How losses move together under the localised posterior: Bayesian influence and the loss kernel.
 
-All are posterior covariances, accumulated as the chains go, so memory does not grow with the number of draws. Factors:
-with U = nbeta L + ..., L = sum_i l_i/n, raising the weight of example i in that mean, 1/n, by d/n changes E[phi] by
--(nbeta/n) Cov(l_i, phi) d. The influence is the covariance with its sign, without nbeta/n, as in the literature.
+All are posterior covariances, accumulated as the chains go. With L = sum_i l_i/n, raising the weight of example i by
+d/n changes E[phi] by -(nbeta/n) Cov(l_i, phi) d; the influence is without nbeta/n, as in the literature.
 """
 
 from collections.abc import Callable
@@ -70,8 +69,8 @@ def bayesian_influence(
 ) -> Dependence:
     """BIF_ij = -Cov(l_i, phi_j) for the examples i of `data` and phi = observable(params): a number or (q,).
 
-    The local Bayesian influence function (arXiv 2509.26544): what phi gains, to first order, when example i is weighed
-    more. With queries, observable = lambda params: loss(params, queries). At leading order it is `damped_influence`.
+    The local Bayesian influence function (arXiv 2509.26544). With queries, observable = lambda params: loss(params,
+    queries). At leading order it is `damped_influence`.
     """
     losses = example_losses(loss, data, params)
     potential = localised(loss, data, params, nbeta=nbeta, gamma=gamma, batch_size=sampling.batch_size, mask=mask)

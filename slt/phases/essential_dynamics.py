@@ -118,10 +118,8 @@ def vertices(
     tails, found = [(1 - coverage) / 2, (1 + coverage) / 2], []
     for at, where, certain in zip(places.tolist(), again, supports.tolist(), strict=True):
         low, high = np.quantile([*where, at], tails, method="inverted_cdf").astype(int).tolist()
-        centre, share = drawn.centre[at].tolist(), len(where) / max(resamples, 1)
-        found.append(
-            Vertex(at, min(low, at), max(high, at), certain, share, (centre[0], centre[1]), float(drawn.radius[at]))
-        )
+        share, (x, y), radius = len(where) / max(resamples, 1), drawn.centre[at].tolist(), float(drawn.radius[at])
+        found.append(Vertex(at, min(low, at), max(high, at), certain, share, (x, y), radius))
     return found
 
 

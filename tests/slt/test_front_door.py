@@ -11,7 +11,7 @@ HEAVY = {"tyro", "matplotlib", "xarray", "pandas", "sklearn"}
 
 
 def test_importing_it_loads_nothing_heavy():
-    code = f"import sys, slt; slt.sgld(1e-3); print(sorted({HEAVY} & set(sys.modules)))"
+    code = f"import sys, slt.plots, toymodels; slt.sgld(1e-3); print(sorted({HEAVY} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
