@@ -1,6 +1,7 @@
 """Free energy, WBIC, WAIC and predictive losses against Bayesian linear regression, where all are known."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +50,8 @@ def moments(beta, x, y):
 
 
 def exact_free_energy():
-    return -multivariate_normal.logpdf(Y, X @ np.asarray(CENTRE, float), np.eye(N) + X @ X.T / GAMMA)  # pyright: ignore[reportArgumentType]
+    covariance: Any = np.eye(N) + X @ X.T / GAMMA
+    return -multivariate_normal.logpdf(Y, X @ np.asarray(CENTRE, float), covariance)
 
 
 def exact_criteria(beta):
