@@ -117,8 +117,8 @@ def block_size(f: Function, points: Any, shared: Any, *, memory: int | None, eac
     """How many points a device takes at a time: as many as fit into `memory` bytes, and no more than its share.
 
     The bytes of one point (`each`) are, if not known, the compiler's own (`memory_analysis`). On a CPU the block also
-    fits twice the second-level cache of a core: larger ones were up to a half slower, single points (whose matrix products
-    lose their batch axis) two times.
+    fits twice the second-level cache of a core: larger ones were up to a half slower, single points (whose matrix
+    products lose their batch axis) two times.
     """
     share = ceil(length(points) / jax.device_count())
     if share <= 2 and memory is None:

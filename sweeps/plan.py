@@ -21,7 +21,7 @@ from sweeps import costs, devices, sweep
 from sweeps.grid import length
 
 LATENCY = 4e-6  # seconds from one kernel's launch to the next on an accelerator
-MEASURING, PLANNING = 35.0, 50.0  # seconds of processor time: after which nothing is timed; after which a plan ends
+MEASURING, PLANNING = 40.0, 55.0  # seconds of processor time: after which nothing is timed; after which a plan ends
 
 
 class Stage(NamedTuple):
@@ -146,8 +146,8 @@ def table(
 ) -> Any:
     """The plan as a rich.Table: each stage and the sum, here and on `devices` devices.
 
-    peak: operations a second of a device here.  tflops: that of the others, for accelerators, which reach the same share
-    of it but wait `latency` seconds for every launch.
+    peak: operations a second of a device here.  tflops: that of the others, for accelerators, which reach the same
+    share of it but wait `latency` seconds for every launch.
     """
     from rich.box import SIMPLE
     from rich.table import Table
@@ -160,7 +160,7 @@ def table(
     plan.add_column("stage", overflow="fold")
     for column in ("points", "block", "flop", "launches", "MB", "of\npeak", "hours\nhere", "hours\nthere"):
         plan.add_column(column, justify="right", no_wrap=True)
-    sums, most = np.zeros(4), 0
+    rows, most = [], 0
     for stage in planner.stages:
         cost, hours = stage.cost, stage.hours(devices)
         if tflops is not None:
@@ -169,9 +169,11 @@ def table(
         flops, launches, memory = f"{stage.flops:.1e}", f"{cost.kernels:.1e}", f"{cost.memory / 1e6:.1f}"
         numbers = (str(stage.points), str(stage.block), flops, launches, memory, about + share)
         plan.add_row(stage.name, *numbers, f"{about}{stage.hours(here):.2g}", f"{about}{hours:.2g}")
-        sums, most = sums + [stage.flops, cost.kernels, stage.hours(here), hours], max(most, cost.memory)
-    flops, launches, *hours = sums
-    plan.add_row("all", "", "", f"{flops:.1e}", f"{launches:.1e}", f"{most / 1e6:.1f}", "", *[f"{h:.2g}" for h in hours])
+        rows.append((stage.flops, cost.kernels, stage.hours(here), hours))
+        most = max(most, cost.memory)
+    flops, launches, *hours = np.sum(rows, axis=0) if rows else (0, 0, 0, 0)
+    numbers = (f"{flops:.1e}", f"{launches:.1e}", f"{most / 1e6:.1f}", "", *[f"{each:.2g}" for each in hours])
+    plan.add_row("all", "", "", *numbers)
     return plan
 
 
