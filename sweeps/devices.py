@@ -32,6 +32,15 @@ def mesh() -> Mesh:
     return Mesh(np.array(jax.local_devices()), ("sweep",), axis_types=(AxisType.Auto,))
 
 
+def examples(over: Any) -> Any:
+    """Spread an array's leading axis (examples) over all devices of this process, for `across="examples"`.
+
+    For models too large for one device's share: parameters are on every device, the compiler adds up the gradients.
+    Write it in the task's `sample`: `lambda key, n: sweeps.examples(task.sample(key, n))`.
+    """
+    return jax.lax.with_sharding_constraint(over, NamedSharding(mesh(), HERE))
+
+
 def rows(tree: Any, index: Any) -> Any:
     """The given rows of every leaf."""
     return jax.tree.map(lambda leaf: leaf[index], tree)

@@ -64,17 +64,14 @@ class Planner:
         self._refused: Exception | None = None
 
     def __call__(self, job: sweep.Job) -> Any:
-        try:
-            return self._plan(job)
-        except Exception as error:
-            self._refused = error
-            raise
-
-    def _plan(self, job: sweep.Job) -> Any:
         size = length(job.points)
         few = min(job.block or 2, size)
         shapes = sweep.prepare(job, few).like(size)[0]
-        sweep.affordable(job.name, shapes, sweep.saves(job))
+        try:
+            sweep.affordable(job.name, shapes, sweep.saves(job))
+        except ValueError as error:
+            self._refused = error
+            raise
         cost = self._block_cost(job, few)
         block = sweep.layout_of(job, each=cost.memory / few)["block"]
         if block != few:
@@ -165,9 +162,10 @@ def table(
         cost, hours = stage.cost, stage.hours(devices)
         if tflops is not None:
             hours = stage.hours_on(devices, tflops * 1e12 / peak, latency)
-        share, about = f"{cost.flops / cost.seconds / peak:.1%}" if cost.seconds else "", "~" if cost.estimated else ""
-        flops, launches, memory = f"{stage.flops:.1e}", f"{cost.kernels:.1e}", f"{cost.memory / 1e6:.1f}"
-        numbers = (str(stage.points), str(stage.block), flops, launches, memory, about + share)
+        about, memory, share = "", f"{cost.memory / 1e6:.1f}", f"{cost.flops / cost.seconds / peak:.1%}"
+        if cost.estimated:
+            about, memory, share = "~", "?", "?"
+        numbers = (str(stage.points), str(stage.block), f"{stage.flops:.1e}", f"{cost.kernels:.1e}", memory, share)
         plan.add_row(stage.name, *numbers, f"{about}{stage.hours(here):.2g}", f"{about}{hours:.2g}")
         rows.append((stage.flops, cost.kernels, stage.hours(here), hours))
         most = max(most, cost.memory)
@@ -181,7 +179,7 @@ def _caption(planner: Planner, latency: float | None) -> str:
     """What the plan assumes, and what it leaves out."""
     lines = ["Hours of the sweeps alone. A loop whose length depends on the data counts once."]
     if any(stage.cost.estimated for stage in planner.stages):
-        lines.append("~ is not timed, or not in all its parts: estimated from operations.")
+        lines.append("~ was not timed, or not in all its parts: it is estimated from operations.")
     if latency is not None:
         lines.append(
             f"Other devices reach the same share of their peak, hold all their points at once, and wait {latency:g} s "

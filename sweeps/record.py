@@ -32,7 +32,7 @@ class DifferentRun(ValueError):
 
 class Run(NamedTuple):
     """directory: where results are kept (None: nowhere).  progress: a `rich` progress bar (None: none is drawn).
-    execute: what is done with a sweep in place of computing it (a plan).  names: of the series so far.  Others: see `run`.
+    execute: what is done with a sweep in place of computing it.  names: of the series so far.  Others: see `run`.
     """
 
     directory: Path | None = None
@@ -166,8 +166,9 @@ class Series(NamedTuple):
             )
 
 
-def claim(name: str) -> str:
-    """Take a name for a series of this run. Raises ValueError if it is taken, or cannot be that of a folder."""
+def claim(f: Callable[..., Any], name: str | None) -> str:
+    """Take a name, by default the function's, for a series of this run. Raises ValueError if it cannot be had."""
+    name = getattr(f, "__name__", "<lambda>") if name is None else name
     if not NAME.fullmatch(name):
         raise ValueError(
             f"got the name {name!r} for a series: write letters, digits and any of _ = + , - with single dots between, "

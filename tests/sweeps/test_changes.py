@@ -198,7 +198,7 @@ def test_two_series_of_one_name_are_refused(tmp_path):
 
 
 def test_a_lambda_needs_a_name():
-    with pytest.raises(ValueError, match="write name="):
+    with pytest.raises(ValueError, match="such as name="):
         sweeps.map(lambda at: at["x"], {"x": np.ones(2)})
 
 

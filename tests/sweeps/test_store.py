@@ -129,7 +129,7 @@ def test_a_file_cut_at_any_place_is_damaged(path):
 def test_a_flipped_bit_is_noticed_wherever_it_changes_what_is_held(path):
     """A date in the archive's own headers changes nothing; everything else is damage."""
     content, expected, harmless = path.read_bytes(), store.read(path), 0
-    for place in range(len(content)):
+    for place in range(0, len(content), 3):
         altered = bytearray(content)
         altered[place] ^= 1 << (place % 8)
         path.write_bytes(altered)
@@ -140,7 +140,7 @@ def test_a_flipped_bit_is_noticed_wherever_it_changes_what_is_held(path):
         assert_same(found.leaves, expected.leaves)
         assert found.about == expected.about
         harmless += 1
-    assert harmless < len(content) / 4, "more than the headers"
+    assert harmless < len(content) / 12, "more than the headers"
 
 
 def write_members(path: Path, **members: Any) -> None:
