@@ -37,7 +37,7 @@ class Cost(NamedTuple):
     estimated: float = 0.0
     memory: int = 0
 
-    def plus(self, other: "Cost", times: float = 1) -> "Cost":
+    def plus(self, other: "Cost", times: float | int = 1) -> "Cost":
         """This and `times` the other."""
         sums = [mine + times * theirs for mine, theirs in zip(self[:-1], other[:-1], strict=True)]
         return Cost(*sums, memory=max(self.memory, other.memory))
@@ -49,7 +49,7 @@ class Piece(NamedTuple):
     """
 
     program: Any
-    trips: float
+    trips: float | int
     constants: int = 0
     carried: int | None = None
 
@@ -57,12 +57,12 @@ class Piece(NamedTuple):
 class Meter:
     """Measures costs for `budget` seconds of processor time; then operations are counted and nothing is compiled."""
 
-    def __init__(self, budget: float = math.inf) -> None:
+    def __init__(self, budget: float | int = math.inf) -> None:
         self._end = time.process_time() + budget
         self._seen: dict[str, Cost] = {}
         self._timed = Cost()
 
-    def cost(self, f: Callable[..., Any], *args: Any, trips: float = 1) -> Cost:
+    def cost(self, f: Callable[..., Any], *args: Any, trips: float | int = 1) -> Cost:
         """The cost of `f(*args)` (arrays or their shapes).
 
         trips: of a loop whose length is not in the program (on average, where there are several).
@@ -91,12 +91,12 @@ class Meter:
         return found
 
 
-def cost(f: Callable[..., Any], *args: Any, trips: float = 1) -> Cost:
+def cost(f: Callable[..., Any], *args: Any, trips: float | int = 1) -> Cost:
     """The cost of `f(*args)`, all of it timed: see `Meter.cost`."""
     return Meter().cost(f, *args, trips=trips)
 
 
-def taken_apart(piece: Piece, trips: float) -> Iterator[Piece]:
+def taken_apart(piece: Piece, trips: float | int) -> Iterator[Piece]:
     """What is around the loops of a piece, then, over and over, the bodies of its loops; `trips` as in `Meter.cost`."""
     loops: list[Piece] = []
     jaxpr = piece.program.jaxpr
@@ -113,7 +113,9 @@ def taken_apart(piece: Piece, trips: float) -> Iterator[Piece]:
             yield from (part._replace(trips=part.trips * piece.trips) for part in taken_apart(loop, trips))
 
 
-def _run(jaxpr: Any, constants: Sequence[Any], inputs: Sequence[Any], found: tuple[list, list, float]) -> list[Any]:
+def _run(
+    jaxpr: Any, constants: Sequence[Any], inputs: Sequence[Any], found: tuple[list, list, float | int]
+) -> list[Any]:
     """Run a program with loops of no trips; `found` takes these loops, and what they would have been given."""
     loops, kept, trips = found
     values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*constants, *inputs], strict=True))

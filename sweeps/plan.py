@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from sweeps import costs, devices, sweep
-from sweeps.grid import length
+from sweeps import costs, sweep
+from sweeps.grid import length, take
 
 LATENCY = 4e-6  # seconds from one kernel's launch to the next on an accelerator
 MEASURING, PLANNING = 40.0, 55.0  # seconds of processor time: after which nothing is timed; after which a plan ends
@@ -57,7 +57,7 @@ class Planner:
     stopped: why the code did not go on with made-up results, "" if it came to its end.
     """
 
-    def __init__(self, measuring: float = MEASURING) -> None:
+    def __init__(self, measuring: float | int = MEASURING) -> None:
         self.stages: list[Stage] = []
         self.stopped = ""
         self._meter = costs.Meter(measuring)
@@ -84,7 +84,7 @@ class Planner:
         f, rows = job.f, 0
         if job.across == "points":
             f, rows = jax.vmap(job.f, in_axes=(0, None), out_axes=(0, None)), np.zeros(block, int)
-        points = jax.eval_shape(lambda tree: devices.rows(tree, rows), job.points)
+        points = jax.eval_shape(lambda tree: take(tree, rows), job.points)
         if job.times is None:
             return self._meter.cost(f, points, job.shared)
         counters = [int(leaf) for leaf in job.shared[0] if int(leaf) <= job.times[0]]
@@ -93,7 +93,7 @@ class Planner:
         return costs.Cost(memory=one.memory).plus(one, len(job.times) / job.chunk)
 
     @contextmanager
-    def until_stopped(self, seconds: float = PLANNING) -> Iterator[None]:
+    def until_stopped(self, seconds: float | int = PLANNING) -> Iterator[None]:
         """Around the computation, for so many seconds of processor time.
 
         An error after the first stage is taken for one of the made-up results.
@@ -110,7 +110,7 @@ class Planner:
 
 
 @contextmanager
-def _limited(seconds: float) -> Iterator[None]:
+def _limited(seconds: float | int) -> Iterator[None]:
     """Raises OutOfTime inside the block after so much processor time; only the main thread can be told so."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -16,7 +16,7 @@ from jaxtyping import Array, Int
 
 from sweeps import devices, fingerprint, record
 from sweeps.devices import Function, Program
-from sweeps.grid import Points, Runs, grid_points, label, length
+from sweeps.grid import Points, Runs, grid_points, label, length, take
 from sweeps.state import counters_of, finite, joined, report, split
 from sweeps.store import pack, unpack
 
@@ -101,7 +101,7 @@ def scan(
     all_begin = jax.vmap(lambda point: pack(points.call(begin, point)))
     affordable(name, jax.eval_shape(all_begin, points.tree))
     initial = jax.device_get(jax.jit(all_begin)(points.tree))
-    like = jax.eval_shape(lambda tree: points.call(begin, devices.rows(tree, 0)), points.tree)
+    like = jax.eval_shape(lambda tree: points.call(begin, take(tree, 0)), points.tree)
 
     def job(counters: Sequence[int]) -> Job:
         own, common = split(initial, counters, first=True)
@@ -165,7 +165,7 @@ def _batch(
     job: Job, program: Program, series: record.Series, i: int, rows: tuple[int, int], progress: Callable[[int], None]
 ) -> Any:
     """Batch i: its results, from disk or computed, with the axes (points, times)."""
-    points, size = devices.rows(job.points, slice(*rows)), rows[1] - rows[0]
+    points, size = take(job.points, slice(*rows)), rows[1] - rows[0]
     if job.times is None:
         found = series.kept((i, 0), rows, program.like(size)[0], lambda: program.apply(points, job.shared)[0])
         progress(size)
@@ -179,7 +179,7 @@ def _batch(
         still = alive & finite(end, size)
         for row in np.flatnonzero(alive & ~still):
             assert job.lost is not None
-            job.lost(rows[0] + int(row), devices.rows(own, row), common, int(stops[-1]))
+            job.lost(rows[0] + int(row), take(own, row), common, int(stops[-1]))
         alive = still
         own, common, count = end, after, min(job.chunk, len(job.times) - first)
         chunks.append(jax.tree.map(lambda leaf, count=count: leaf[:, :count], outputs))
