@@ -168,20 +168,20 @@ class Series(NamedTuple):
 
 def claim(f: Callable[..., Any], name: str | None) -> str:
     """Take a name, by default the function's, for a series of this run. Raises ValueError if it cannot be had."""
-    name = getattr(f, "__name__", "<lambda>") if name is None else name
-    if not NAME.fullmatch(name):
+    own: str = getattr(f, "__name__", "<lambda>") if name is None else name
+    if not NAME.fullmatch(own):
         raise ValueError(
-            f"got the name {name!r} for a series: write letters, digits and any of _ = + , - with single dots between, "
+            f"got the name {own!r} for a series: write letters, digits and any of _ = + , - with single dots between, "
             "such as name='llc'"
         )
     names = current().names
-    if name in names:
+    if own in names:
         raise ValueError(
-            f"two series of this run have the name {name!r}: write name=... in one of them, such as name='{name}-2'"
+            f"two series of this run have the name {own!r}: write name=... in one of them, such as name='{own}-2'"
         )
     if isinstance(names, list):
-        names.append(name)
-    return name
+        names.append(own)
+    return own
 
 
 def place(name: str) -> Path | None:

@@ -158,6 +158,8 @@ def _execute(job: Job) -> Any:
     for name, number in (("block", job.block), ("batch", job.batch), ("chunk", job.chunk)):
         if number is not None and number < 1:
             raise ValueError(f"got {name}={number}: write {name}=1 or more, or leave it out")
+    if job.across not in ("points", "examples"):
+        raise ValueError(f'got across={job.across!r}: write "points" or "examples"')
     return (record.current().execute or compute)(job)
 
 

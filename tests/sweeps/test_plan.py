@@ -169,7 +169,7 @@ def test_code_that_does_not_end_is_left_with_what_was_planned(first):
         while True:
             pass
 
-    found = planned(compute, seconds=3 if first else 0.2)
+    found = planned(compute, seconds=2 if first else 0.2)
     assert "of processor time" in found.stopped
     assert len(found.stages) == first
     assert ("what comes after point" if first else "no sweep was reached") in " ".join(printed(found).split())
