@@ -21,10 +21,7 @@ import sweeps
 from sweeps import hosts
 
 HERE = Path(__file__).parent
-ENVIRONMENT = os.environ | {
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    "PYTHONPATH": os.pathsep.join([str(HERE.parents[1]), str(HERE)]),
-}
+ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE.parents[1]), str(HERE)])}
 CUT = {"block": 2, "batch": 2}
 TRAINED = {f"steps/00000{batch}-00000{part}.npz" for batch in range(3) for part in range(3)}
 MAPPED = {f"point/00000{batch}-000000.npz" for batch in range(5)}
