@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sweeps.devices import rows
-from sweeps.grid import Points
+from sweeps.grid import Points, take
 from sweeps.store import pack, unpack
 
 
@@ -54,7 +53,7 @@ def report(
 ) -> None:
     """Warn at which time a point went non-finite: after the state (own, common) and not after `stop`, by bisection."""
     state = unpack(joined(own, common, counters, like), like)
-    at = rows(points.tree, row)
+    at = take(points.tree, row)
     one = jax.jit(lambda time: pack(points.call(f, at, state, time[None])[0]))
 
     def broken(time: int) -> bool:
