@@ -3,13 +3,13 @@
 import itertools
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, SupportsFloat
 
 import numpy as np
 
 Axes = Any  # of Matplotlib
 Dataset = Any  # of xarray
-Phase = tuple[float | int, float | int, str]
+Phase = tuple[SupportsFloat, SupportsFloat, str]
 
 LOSS, LLC, FINDING = "0.25", "#0072B2", "#D55E00"  # told apart without colour vision too
 DECADES = 100  # from this ratio on an axis is logarithmic
