@@ -83,7 +83,7 @@ class Meter:
         lowered = jax.jit(repeated(piece)).lower(np.int32(1), inputs)
         flops = (lowered.cost_analysis() or {}).get("flops", 0.0)
         if time.process_time() + COMPILING * len(piece.program.jaxpr.eqns) + flops / FAST > self._end:
-            seconds = flops * (self._timed.seconds / self._timed.flops if self._timed.flops else 1 / SLOW)
+            seconds = max(flops, 1.0) * (self._timed.seconds / self._timed.flops if self._timed.flops else 1 / SLOW)
             return Cost(flops, kernels, seconds, seconds, sum(leaf.nbytes for leaf in inputs))
         compiled = lowered.compile()
         found = Cost(flops, kernels, _seconds_a_trip(piece, compiled, inputs), 0.0, devices.memory_of(compiled))

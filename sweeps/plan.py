@@ -182,6 +182,6 @@ def _caption(planner: Planner, latency: float | None) -> str:
             "for each kernel: launches are those that follow one another."
         )
     if planner.stopped:
-        after = f"what comes after {planner.stages[-1].name}" if planner.stages else "anything: no sweep was reached"
-        lines.append(f"Not planned: {after} ({planner.stopped}).")
+        reached = f"what comes after {planner.stages[-1].name}" if planner.stages else "all of it, no sweep was reached"
+        lines.append(f"Not planned: {reached} ({planner.stopped}).")
     return "\n".join(lines)

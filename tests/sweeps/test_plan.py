@@ -53,6 +53,7 @@ def test_every_trip_of_a_loop_launches_its_kernels_again():
     assert each == round(each)
 
 
+@pytest.mark.slow
 def test_a_body_is_timed_by_itself_and_what_does_not_change_in_it_too():
     """A product of the same matrices in every trip is not moved out of the loop that is timed."""
 
@@ -111,7 +112,7 @@ def test_training_is_planned_over_all_its_steps_and_what_follows_on_made_up_resu
         assert np.isfinite(np.log(runs.outputs.loss)).all()
         sweeps.map(lambda at, checkpoint: {"norm": jnp.sum(checkpoint.params["W"] ** 2)}, runs, name="norm")
 
-    found = planned(compute)
+    found = planned(compute, measuring=0)
     assert [(stage.name, stage.points) for stage in found.stages] == [("steps", 6), ("norm", 6 * 31)]
     steps = found.stages[0]
     assert steps.cost.kernels >= 75_000
@@ -126,7 +127,7 @@ def test_code_that_fails_on_made_up_results_leaves_a_plan_of_what_came_before():
         found = sweeps.map(cases.point, cases.GRID, block=2)
         raise RuntimeError(f"no solution below {float(found.value.max()):.1f}")
 
-    found = planned(compute)
+    found = planned(compute, measuring=0)
     assert [stage.name for stage in found.stages] == ["point"]
     assert "RuntimeError: no solution" in found.stopped
     assert "what comes after point" in printed(found)
@@ -169,7 +170,7 @@ def test_code_that_does_not_end_is_left_with_what_was_planned(first):
         while True:
             pass
 
-    found = planned(compute, seconds=2 if first else 0.2)
+    found = planned(compute, measuring=0, seconds=2 if first else 0.2)
     assert "of processor time" in found.stopped
     assert len(found.stages) == first
     assert ("what comes after point" if first else "no sweep was reached") in " ".join(printed(found).split())

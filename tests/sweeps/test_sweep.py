@@ -110,7 +110,7 @@ def stacked(trees):
     return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
-@pytest.mark.parametrize(("size", "batch"), [(2, 64), (10, 2)])
+@pytest.mark.parametrize(("size", "batch"), [pytest.param(2, 64, marks=pytest.mark.slow), (10, 2)])
 def test_a_sweep_over_four_devices_equals_the_loop_on_one(size, batch):
     """Up to 1e-5: products of batches of matrices add their terms in another order."""
     grid = rows(cases.GRID, slice(size))
@@ -137,9 +137,7 @@ def test_the_number_of_devices_changes_no_bit(whole, monkeypatch, count):
     assert sweeps.map(cases.point, cases.GRID, block=2).identical(chosen[1])
 
 
-@pytest.mark.parametrize(
-    "cut", [dict(chunk=7), pytest.param(dict(batch=1), marks=pytest.mark.slow), dict(batch=4, chunk=2)]
-)
+@pytest.mark.parametrize("cut", [pytest.param(dict(chunk=7), marks=pytest.mark.slow), dict(batch=4, chunk=2)])
 def test_chunks_and_batches_do_not_change_a_training_sweep_by_a_bit(whole, cut):
     chex.assert_trees_all_equal(cases.trained(**cut).outputs, whole.outputs)
 
@@ -172,7 +170,7 @@ def test_an_optimisers_count_is_not_shared():
     """Adam's powers of one number differ in the last bit from those of many."""
     from sweeps.state import counters_of
 
-    state = jax.vmap(cases.begin)(cases.RUNS)
+    state = jax.jit(jax.vmap(cases.begin))(cases.RUNS)
     assert counters_of(state) == (0,)
 
 
