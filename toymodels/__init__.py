@@ -79,7 +79,16 @@ from toymodels.tasks.markov import (
     unigram,
 )
 from toymodels.tasks.modular_arithmetic import Entropies, Operation, entropies, modular, table
-from toymodels.tasks.superposition import levels, one_sparse, polygon, potential, quadrature, sparse_features
+from toymodels.tasks.superposition import (
+    correlated_nodes,
+    correlated_sets,
+    levels,
+    one_sparse,
+    polygon,
+    potential,
+    quadrature,
+    sparse_features,
+)
 from toymodels.tasks.text import (
     bigram_score,
     bigrams,
