@@ -55,6 +55,13 @@ from toymodels.models.mlp import MLP
 from toymodels.models.transformer import Attention, Transformer
 from toymodels.prng import implementation, key, lowbias32
 from toymodels.task import Apply, Batch, Loss, Model, Params, Task, draw_rows, finite, objective, sampling, split, whole
+from toymodels.tasks.correlated import (
+    correlated_levels,
+    correlated_loss,
+    correlated_nodes,
+    correlated_sets,
+    merged_pairs,
+)
 from toymodels.tasks.in_context_regression import (
     Prior,
     dmmse,
@@ -80,8 +87,6 @@ from toymodels.tasks.markov import (
 )
 from toymodels.tasks.modular_arithmetic import Entropies, Operation, entropies, modular, table
 from toymodels.tasks.superposition import (
-    correlated_nodes,
-    correlated_sets,
     levels,
     one_sparse,
     polygon,

@@ -20,7 +20,7 @@ from typing_extensions import Doc
 import slt
 import sweeps
 import toymodels as tm
-from experiments.learning_dynamics.cases import Case, digon_gain, equal_features, figures, octahedron, weighted_loss
+from experiments.learning_dynamics.cases import CHAINS, Case, digon_gain, equal_features, key, octahedron
 from experiments.learning_dynamics.changes import transitions
 from experiments.learning_dynamics.claims import claims
 from experiments.learning_dynamics.geometry import counted, figure_name
@@ -76,9 +76,9 @@ def run(
     six = octahedron(density, nodes, tx=optax.sgd(learning_rate), batch_size=batch_size)
     scales = np.geomspace(least_scale, most_scale, seeds).astype(np.float32)
     when = tm.union(np.array([0]), np.round(np.geomspace(10, steps, checkpoints - 1)).astype(int))
-    grid = {"seed": np.arange(seeds), "scale": scales}
+    grid = sweeps.Points({"seed": np.arange(seeds), "scale": scales}, None, {"run": np.arange(seeds)})
     runs = sweeps.scan(six.onward, grid, six.begin, when, name="octahedron", chunk=25)
-    known = figures(density)
+    known = tm.correlated_levels(density)
     parts = [read_octahedron(six, runs, known), estimates(six, runs, known["nothing"], nbeta, sampling)]
     adam = optax.adam(level_rate)
     many = equal_features(features, hidden, level_density, POPULATION, tx=adam, batch_size=level_batch_size)
@@ -103,12 +103,12 @@ def read_octahedron(case: Case, runs: sweeps.Runs, known: Mapping[str, float]) -
 
     def reading(at: Any, checkpoint: tm.Trajectory) -> dict[str, Array]:
         flat, unravel = ravel_pytree(checkpoint.params)
-        mean = lambda w: jnp.mean(weighted_loss(unravel(w), case.population))
+        mean = lambda w: jnp.mean(tm.correlated_loss(unravel(w), case.population))
         D = counted(checkpoint.params["W"])
         return {"dimensionality": D, "loss": mean(flat), "hessian": jax.hessian(mean)(flat)}
 
     read = sweeps.map(reading, runs, name="readings", dims={"dimensionality": ("feature",), "hessian": ("i", "j")})
-    hessian, each = read.hessian.values, ("point", "step")
+    hessian, each = read.hessian.values, ("run", "step")
     seen = np.isfinite(hessian).all(axis=(-2, -1), keepdims=True)
     curvature = np.where(seen[..., 0], np.linalg.eigvalsh(np.where(seen, hessian, 0)), np.nan)
     names = [figure_name(W) for run in runs.outputs.params["W"] for W in run]
@@ -119,7 +119,7 @@ def read_octahedron(case: Case, runs: sweeps.Runs, known: Mapping[str, float]) -
     )
     read.loss.attrs.update(long_name="population loss", units="E|x - x'|^2")
     read.step.attrs["units"] = "steps of SGD"
-    return read.drop_vars(["hessian", "point"]).assign_coords(known=list(known)).rename(point="run")
+    return read.drop_vars("hessian").assign_coords(known=list(known))
 
 
 def estimates(case: Case, runs: sweeps.Runs, chance: float, nbeta: float, sampling: slt.Sampling) -> xr.Dataset:
@@ -127,10 +127,9 @@ def estimates(case: Case, runs: sweeps.Runs, chance: float, nbeta: float, sampli
     settings = {}
     for name, strength in STRENGTHS.items():
         settings[name] = Setting(nbeta, nbeta * strength, STEP / (nbeta * (CURVATURE + strength)))
-    data, held = lambda at: case.population, dict(sampling=sampling, chance=chance, block=BLOCK)
-    found = curves(weighted_loss, runs, data, case.chains_key, settings=settings, **held)
-    of_settings = found.reset_coords(["nbeta", "gamma", "step_size"])
-    return of_settings.drop_vars(["seed", "scale", "moving", "point"], errors="ignore").rename(point="run")
+    data, chains = lambda at: case.population, lambda at: key(at["seed"], CHAINS)
+    held: dict[str, Any] = dict(settings=settings, sampling=sampling, chance=chance, block=BLOCK)
+    return curves(tm.correlated_loss, runs, data, chains, **held)
 
 
 def read_levels(case: Case, runs: sweeps.Runs) -> xr.Dataset:

@@ -8,19 +8,17 @@ from matplotlib.figure import Figure
 
 import slt
 from experiments.learning_dynamics.changes import MAIN, hessian_sum, places
-from experiments.learning_dynamics.claims import figures_of
 from experiments.shared import plots
 
 LOSS, LLC, GEOMETRY, GREY = "#1b6ca8", "#c8553d", "#2f3e46", "#8a8f94"
 SETS = ("#2a7f62", "#b0762b")
-NAMED = ("nothing", "two lines", "octahedron")
 
 
 def draw(results: xr.Dataset) -> Figure:
     """One run's loss, D_i and lambda-hat, and the levels of many features."""
     with plt.rc_context(plots.STYLE | {"axes.titlelocation": "left"}):
         figure, ((loss, llc), (geometry, many)) = plt.subplots(2, 2, figsize=(12, 7.2), layout="constrained")
-        early = [int(np.isin(names, NAMED[:2]).sum()) for names in results.figure.values]
+        early = [int(np.isin(names, ["nothing", "two lines"]).sum()) for names in results.figure.values]
         run = int(np.argmax(early))  # the one whose first stages are longest
         _curves(loss, llc, results, run)
         _dimensionality(geometry, results, run)
@@ -36,22 +34,20 @@ def draw(results: xr.Dataset) -> Figure:
 
 
 def _curves(top: Axes, bottom: Axes, results: xr.Dataset, run: int) -> None:
-    """Loss; lambda-hat with its change points and what the Hessian alone gives; the run's figures as phases."""
+    """Loss, beside that of the figures; lambda-hat with its change points and what the Hessian alone gives."""
     here, step = results.isel(run=run).sel(setting=MAIN), results.step.values
-    begins = figures_of(results, run)
-    ends = [i for i, _ in begins[1:]] + [len(step) - 1]
-    phases = [(step[i], step[end], name) for (i, name), end in zip(begins, ends, strict=True) if name in NAMED]
-    slt.plots.curve(here, (top, bottom), phases=phases)
-    for level in results.figure_loss.values:
+    slt.plots.curve(here, (top, bottom), phases=[])
+    for name, level in zip(results.known.values, results.figure_loss.values, strict=True):
         top.axhline(level, color=GREY, lw=0.8, zorder=1)
+        top.text(step[-1], 1.03 * level, name, ha="right", color="#555b60", fontsize=8.5)
     loss = here.loss_at_centre.values
     top.set(ylim=(0.8 * np.nanmin(loss), 1.2 * np.nanmax(loss)), yscale="log")
-    top.set_title(f"loss, run {run}; dashed: its transitions; lines: levels of the theory", pad=16)
+    top.set_title(f"loss, run {run}; dashed: its transitions")
     at = places(results.llc_jump)[run]
     bottom.plot(step, hessian_sum(results)[run], color=GREY, lw=1, label=r"$\frac{1}{2}\sum h/(h+\gamma/n\beta)$")
     bottom.plot(step[at], np.full(len(at), -0.5), "^", color=LLC, ms=7, label="its transitions")
     bottom.set(ylim=(-0.7, 3.2), xlabel="steps of SGD")
-    bottom.set_title(rf"$\hat\lambda$, $n\beta$ = {float(here.nbeta):g}, $\gamma$ = {float(here.gamma):g}", pad=16)
+    bottom.set_title(rf"$\hat\lambda$, $n\beta$ = {float(here.nbeta):g}, $\gamma$ = {float(here.gamma):g}")
     bottom.legend(fontsize=8.5, loc="upper left")
 
 

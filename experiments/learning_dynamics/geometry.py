@@ -1,4 +1,4 @@
-"""The geometry of a model: the D_i of features that count, the name of its figure, the figures that last."""
+"""The geometry of a model: the D_i of the features that count, and the name of its figure."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -27,9 +27,3 @@ def figure_name(W: Float[np.ndarray, "hidden features"]) -> str:
         return "nan"
     name = " + ".join(tm.polytope(W[:, block]) for block in tm.blocks(W, OVERLAP))
     return NAMED.get(name, name)
-
-
-def sequence(names: list[str], hold: int) -> list[tuple[int, str]]:
-    """The names that last, each with the checkpoint at which it begins."""
-    starts = tm.transitions([*["before"] * hold, *names], hold)
-    return [(start - hold, names[start - hold]) for start in starts]

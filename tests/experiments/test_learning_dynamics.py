@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import toymodels as tm
-from experiments.learning_dynamics.cases import digon_gain, figures, merged_pairs, weighted_loss
-from experiments.learning_dynamics.geometry import counted, figure_name, sequence
+from experiments.learning_dynamics.cases import digon_gain
+from experiments.learning_dynamics.geometry import counted, figure_name
 
 P = 0.1
 POPULATION = tm.correlated_nodes(2, 3, P, 256)
@@ -33,7 +33,9 @@ def turned(W, angle):
 def test_the_levels_of_the_loss_are_those_of_the_figures(name, W, b):
     params = {"W": jnp.asarray(W, jnp.float32), "b": jnp.full(6, b)}
     assert figure_name(np.asarray(W)) == name
-    assert float(jnp.mean(weighted_loss(params, POPULATION))) == pytest.approx(figures(P)[name], rel=0.01)
+    assert float(jnp.mean(tm.correlated_loss(params, POPULATION))) == pytest.approx(
+        tm.correlated_levels(P)[name], rel=0.01
+    )
 
 
 @pytest.mark.parametrize(("W", "D"), [(TWO_LINES, 1 / 3), (PAIRS, 1 / 2)])
@@ -47,7 +49,7 @@ def test_two_orthonormal_frames_have_dimensionality_one_half_however_they_are_tu
     np.testing.assert_allclose(tm.dimensionality(jnp.asarray(W)), 1 / 2, rtol=1e-5)
     np.testing.assert_allclose(tm.leverage(jnp.asarray(W)), 1 / 2, rtol=1e-5)
     assert figure_name(W) == "6/3"
-    loss = lambda W: float(jnp.mean(weighted_loss({"W": jnp.asarray(W), "b": jnp.zeros(6)}, POPULATION)))
+    loss = lambda W: float(jnp.mean(tm.correlated_loss({"W": jnp.asarray(W), "b": jnp.zeros(6)}, POPULATION)))
     assert 0 < loss(W) - loss(PAIRS) < 0.5 * P**2
 
 
@@ -58,11 +60,11 @@ def test_weights_too_small_to_count_have_no_dimensionality_and_lost_ones_are_not
 
 
 def test_merged_pairs_is_a_saddle_between_two_lines_and_the_octahedron():
-    params, loss = merged_pairs(P)
+    params, loss = tm.merged_pairs(P)
     flat = jnp.concatenate([params["W"].ravel(), params["b"]])
-    mean = lambda v: jnp.mean(weighted_loss({"W": v[:18].reshape(3, 6), "b": v[18:]}, POPULATION))
+    mean = lambda v: jnp.mean(tm.correlated_loss({"W": v[:18].reshape(3, 6), "b": v[18:]}, POPULATION))
     slope, curvature = jax.jit(lambda v: (jax.grad(mean)(v), jnp.linalg.eigvalsh(jax.hessian(mean)(v))))(flat)
-    assert figures(P)["octahedron"] < loss < figures(P)["two lines"]
+    assert tm.correlated_levels(P)["octahedron"] < loss < tm.correlated_levels(P)["two lines"]
     assert np.linalg.norm(slope) < 1e-3
     assert curvature[0] < -1e-3  # the steepest descent: the merged features part
     np.testing.assert_allclose(params["W"][:, [1, 4]], params["W"][:, [2, 5]])
@@ -75,9 +77,3 @@ def test_what_a_digon_spares():
     pair = loss(jnp.array([1.0, -1.0]), jnp.zeros(2))
     alone = loss(jnp.array([1.0, 0.0]), jnp.array([0, p / 2]))
     assert digon_gain(p) == pytest.approx(alone - pair, rel=5e-3)
-
-
-def test_the_sequence_of_names_that_last():
-    assert sequence([*"aab", *"cccc", "b", *"cc", *"dddd"], 3) == [(3, "c"), (10, "d")]
-    assert sequence(list("abab"), 3) == []
-    assert sequence(list("aaab"), 3) == [(0, "a")]

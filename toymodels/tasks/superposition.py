@@ -1,7 +1,6 @@
 """Sparse features: the tasks of the toy models of superposition, and the exact potential of the 1-sparse one."""
 
 import functools
-import itertools
 
 import jax
 import jax.numpy as jnp
@@ -55,43 +54,6 @@ def quadrature(
     one = jnp.where(jnp.arange(order + 1) == 0, 1 - density, density * weight)
     x = jnp.stack(jnp.meshgrid(*[node] * features, indexing="ij"), axis=-1).reshape(-1, features)
     return x, functools.reduce(lambda w, one: jnp.outer(w, one).ravel(), [one] * features)
-
-
-def correlated_sets(sets: int, size: int, density: ArrayLike) -> Task:
-    """`sets` groups of `size` features: a group is active as a whole, with probability `density`, its values U[0, 1].
-
-    L = sum_i (x_i - x'_i)^2; Elhage et al. 2022, "Organization of correlated features".
-    """
-
-    @sampling
-    def sample(key: Key[Array, ""], n: int) -> Batch:
-        key_active, key_value = jax.random.split(key)
-        active = jnp.repeat(jax.random.uniform(key_active, (sets, n)) < density, size, axis=0)
-        x = jnp.where(active, jax.random.uniform(key_value, (sets * size, n)), 0).T
-        return Batch(x, x)
-
-    return Task(sample, lambda prediction, y: jnp.sum((prediction - y) ** 2))
-
-
-def correlated_nodes(sets: int, size: int, density: float, nodes: int) -> Batch:
-    """A fixed data set that stands for the population of `correlated_sets`: x, and in y the weight of each example.
-
-    For every pattern of active sets `nodes` points of a Sobol sequence (one for the pattern without any), weighted with
-    the pattern's probability; the weights have the mean one. `nodes` is a power of two.
-    """
-    from scipy.stats import qmc  # here: it takes half a second
-
-    x, weight = [], []
-    for active in itertools.product([False, True], repeat=sets):
-        on = np.repeat(active, size)
-        values = np.zeros((nodes if on.any() else 1, sets * size))
-        if on.any():
-            values[:, on] = qmc.Sobol(int(on.sum()), rng=0).random(nodes)
-        x.append(values)
-        probability = np.prod([density if a else 1 - density for a in active])
-        weight.append(np.full(len(values), probability / len(values)))
-    weights = np.concatenate(weight) * sum(map(len, weight))
-    return Batch(jnp.asarray(np.concatenate(x), jnp.float32), jnp.asarray(weights, jnp.float32))
 
 
 def one_sparse(features: int) -> Task:
