@@ -33,9 +33,9 @@ _BY_MODULE = {
     "temperatures": "Comparison combination compare llc_at_temperatures slope_weights",
     "theory": "deep_linear normal_crossing normal_crossing_finite quadratic_network reduced_rank reduced_rank_finite "
     "regular regular_finite tanh_network",
-    "phases": "Alignment ChangePoint Circles Essential Form Milestone Process SlopeChange Stage Vertex align "
-    "align_shifted change_points circles essential forms gaussian_process inflated milestones slope_changes smooth "
-    "stages vertices",
+    "phases": "Alignment ChangePoint Circles Essential Fall Form Jump Level Milestone Process SlopeChange Stage Vertex "
+    "align align_shifted change_points circles essential fall flats forms gaussian_process inflated jumps milestones "
+    "slope_changes smooth stages vertices",
     "plots": "",
 }
 _MODULE_OF = {name: module for module, names in _BY_MODULE.items() for name in names.split()}

@@ -19,6 +19,7 @@ from toymodels.models.mlp import MLP
 from toymodels.models.transformer import Attention, Transformer
 from toymodels.prng import implementation, key, lowbias32
 from toymodels.task import Apply, Batch, Loss, Model, Params, Task, draw_rows, finite, objective, sampling, split, whole
+from toymodels.tasks.correlated import correlated_levels, correlated_loss, correlated_nodes, correlated_sets, merged_pairs
 from toymodels.tasks.in_context_regression import Prior, dmmse, gaussian_prior, guesses, icl_regression
 from toymodels.tasks.in_context_regression import pairs, ridge, tokens, uniform_prior
 from toymodels.tasks.linear_regression import gaussian_inputs, regression, uniform_inputs

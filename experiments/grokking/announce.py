@@ -1,16 +1,15 @@
 """When a number announces that a run will grok: definitions, made before the results.
 
 - *Memorised*: the first checkpoint with 99 % of the training questions answered.
-- *The jump* of a run: where the log of the test loss has fallen halfway from its maximum to its last value, between two
-  checkpoints linearly in the log. Only runs have one that answer 90 % of the test questions in the end.
+- *The jump* of a run: where the log of the test loss has fallen halfway from its maximum to its last value. Only runs
+  have one that answer 90 % of the test questions in the end.
 - *The detector* of an announcer knows the past alone. From the memorised checkpoint on it follows the ratio of the
   number to its largest value so far (of a number that should rise: of its smallest value so far to the number). It
   sounds at the first checkpoint where this ratio is below a threshold for the second time in a row. Of lambda-hat the
   upper end of two standard errors counts, and a negative estimate, of a point that is no minimum, counts as none.
 - *Thresholds*: fixed beforehand (`ANNOUNCERS`); or calibrated, the largest at which the detector is silent on every
   control of a kind, so that an announcer with a lead tells a run that will grok from one that will not.
-- *The lead* is the jump less the sounding, in steps; minus infinity where it never sounds. Its median over the seeds has
-  a bootstrap interval over seeds.
+- *The lead* is the jump less the sounding, in steps; minus infinity where it never sounds.
 """
 
 from collections import defaultdict
@@ -40,7 +39,7 @@ def memorised(results: xr.Dataset) -> Int[np.ndarray, " run"]:
 
 
 def jumps(results: xr.Dataset) -> Float[np.ndarray, " run"]:
-    """The step at which the log of the test loss is halfway from its maximum to its end; NaN of a run that does not grok."""
+    """The step at which the log of the test loss is halfway down from its maximum; NaN of a run that does not grok."""
     with np.errstate(invalid="ignore", divide="ignore"):
         logs = np.log(results.test_loss.values)
     found = [_halfway(results.step.values, row) for row in logs]
@@ -58,7 +57,7 @@ def _halfway(step: np.ndarray, curve: np.ndarray) -> float:
 
 
 def ratios(results: xr.Dataset) -> dict[str, Float[np.ndarray, "run step"]]:
-    """For every announcer, how far it has gone: 1 at its extreme so far, smaller the further; NaN before memorisation."""
+    """Of every announcer the ratio that its detector follows: 1 at its extreme so far; NaN before memorisation."""
     since, found = memorised(results), {}
     for setting in results.setting.values:
         here = results.sel(setting=setting)

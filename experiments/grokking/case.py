@@ -16,11 +16,7 @@ import toymodels as tm
 from experiments.shared.curves import Setting, curves
 
 SHARE = 0.4  # of all questions that are trained on
-KINDS = {
-    "grokking": (1.0, 1),
-    "no decay": (0.0, 1),
-    "few data": (1.0, 3),
-}  # weight decay; how often a question is there
+KINDS = {"grokking": (1.0, 1), "no decay": (0.0, 1), "few data": (1.0, 3)}  # weight decay; copies of a question
 GROKKING, *CONTROLS = KINDS
 SPLIT, START, TRAIN, CHAINS = range(4)  # purposes of a seed's keys
 BLOCK = 2  # estimates at a time on a device: their chains fit a core's cache
@@ -52,26 +48,21 @@ class Case(NamedTuple):
         return tm.advance(key, state, steps, loss=self.loss, task=task, tx=self.tx(at), batch_size=self.size)
 
     def questions(self, at: Mapping[str, Any]) -> tm.Batch:
-        """What a run is trained on: a random share of all questions; with few data, a third of them, each three times."""
+        """What a run is trained on: a random share of all questions, or a third of them, each three times."""
         order = jax.random.permutation(tm.key(at["seed"], SPLIT), len(self.data.x))
         index = order[jnp.arange(self.size) % (self.size // at["repeat"])]
         return tm.Batch(self.data.x[index], self.data.y[index])
 
-    def logits(self, params: tm.Params) -> Array:
-        """The answers to all questions, (p, p, p) with the axes a, b, z."""
-        each = jax.vmap(lambda x: self.model.apply({"params": params}, x))(self.data.x)
-        return each.reshape(self.p, self.p, -1, self.p)[:, :, -1]
-
     def reading(self, at: Mapping[str, Any], checkpoint: tm.Trajectory) -> dict[str, Scalar]:
         """Losses in nats and accuracies on the questions trained on and on the others, Fourier measures, sum of w^2.
 
-        Key frequencies are those of the checkpoint itself; `*_hindsight` take those of the run's last checkpoint, as
-        Nanda et al. 2023 do, which no one has while the run is under way.
+        Key frequencies are those of the checkpoint itself; Nanda et al. 2023 take those of the run's end.
         """
         x, params = self.questions(at).x, checkpoint.params
         seen = jnp.zeros((self.p, self.p), bool).at[x[:, 0], x[:, 1]].set(True)
-        logits, y = self.logits(params), self.data.y.reshape(self.p, self.p)
-        keys, final = tm.key_frequencies(logits), tm.key_frequencies(self.logits(at["last"]))
+        each = jax.vmap(lambda x: self.model.apply({"params": params}, x))(self.data.x)
+        logits, y = each.reshape(self.p, self.p, -1, self.p)[:, :, -1], self.data.y.reshape(self.p, self.p)
+        keys = tm.key_frequencies(logits)
         cost = jax.vmap(jax.vmap(tm.answer_loss))
         mean = lambda values, where: jnp.sum(jnp.where(where, values, 0)) / jnp.sum(where)
         each, right = cost(logits, y), tm.answered(logits, y)
@@ -82,10 +73,6 @@ class Case(NamedTuple):
             "test_accuracy": mean(right, ~seen),
             "restricted": mean(cost(tm.restricted(logits, keys), y), ~seen),
             "excluded": mean(cost(tm.excluded(logits, keys), y), seen),
-            "restricted_hindsight": mean(cost(tm.restricted(logits, final), y), ~seen),
-            "excluded_hindsight": mean(cost(tm.excluded(logits, final), y), seen),
-            "keys": jnp.sum(keys),
-            "explained": jnp.sum(jnp.where(keys, tm.shares(logits), 0)),
             "gini": tm.gini(tm.norms(params["W_E"][: self.p])),
             "norm": optax.tree.norm(params, squared=True),
         }
@@ -119,9 +106,7 @@ def runs(
     at = {"seed": seed, "weight_decay": decay, "repeat": repeat.astype(int)}
     grid = sweeps.Points(at, None, {"run": np.arange(len(seed))})
     trained = sweeps.scan(case.onward, grid, case.begin, steps, name=f"train_{case.name}", block=1)
-    last = jax.tree.map(lambda leaf: leaf[:, -1], trained.outputs.params)
-    with_last = trained._replace(grid=grid._replace(at=at | {"last": last}))
-    read = sweeps.map(case.reading, with_last, name=f"reading_{case.name}", block=1)
+    read = sweeps.map(case.reading, trained, name=f"reading_{case.name}", block=1)
     chains = lambda at: tm.key(at["seed"], CHAINS)
     chance, name = tm.entropies(case.p).answer, f"llc_{case.name}"
     held: dict[str, Any] = dict(settings=settings, sampling=sampling, chance=chance, name=name, block=BLOCK)

@@ -1,31 +1,30 @@
-"""What is said of grokking, beside what was measured: the jump, its waves, what falls, and what announces it."""
+"""What is said of grokking, beside what was measured: the jump, what falls, and what announces it."""
 
 import numpy as np
 import xarray as xr
 
+import slt
 from experiments.grokking.announce import THRESHOLDS, ahead, jumps, memorised, ratios, silent, sounded
 from experiments.grokking.case import CONTROLS, GROKKING, KINDS
 from experiments.shared import tell
 from experiments.shared.claims import RESAMPLES, Claim, every, median, share
-from experiments.shared.curves import bends, meeting
 from experiments.shared.tell import ASKED
 
-POWER, NANDA = "Power et al. 2022", "Nanda et al. 2023, section 5"
-SMALL = 1e-3  # stages are those of asinh(lambda-hat / SMALL): logarithmic, and linear through 0
+POWER = "Power et al. 2022"
 
 
 def claims(results: xr.Dataset) -> list[Claim]:
-    """Each network: the jump, waves, what falls, leads. Then lambda-hat beside its loss, and at the two temperatures."""
+    """Each network: the jump, what falls, what announces it. Then lambda-hat beside its loss."""
     made = []
     for model in dict.fromkeys(results.model.values.tolist()):
         part = results.isel(run=results.model.values == model)
-        made += [*jumped(part, model), *waves(part, model)]
+        made += jumped(part, model)
         for setting in map(str, results.setting.values):
             made += [*falls(part, model, setting), *announced(part, model, setting)]
         made += simpler(part, model)
     for setting in map(str, results.setting.values):
-        made += [*tell.disguise(results, setting), *tell.believed(results, setting)]
-    return [*made, temperatures(results)]
+        made += [tell.disguise(results, setting)[0], tell.believed(results, setting)[0]]
+    return made
 
 
 def of_kind(results: xr.Dataset, kind: str) -> xr.Dataset:
@@ -35,36 +34,17 @@ def of_kind(results: xr.Dataset, kind: str) -> xr.Dataset:
 
 def jumped(part: xr.Dataset, model: str) -> list[Claim]:
     """That runs grok, long after they have memorised, and that controls memorise and never grok."""
-    grok = of_kind(part, GROKKING)
+    grok, controls = of_kind(part, GROKKING), part.isel(run=part.kind.values != GROKKING)
     jump, known = jumps(grok), part.step.values[np.minimum(memorised(grok), part.sizes["step"] - 1)]
     late = jump > 3 * known  # NaN is not
+    never = (controls.train_accuracy.values[:, -1] > 0.99) & (controls.test_accuracy.values.max(axis=1) < 0.5)
     text = f"{model}: the test loss jumps, after thrice the steps of memorising"
-    made = [share(text, late, POWER, "all", holds=every(late), headline=model == "mlp")]
-    made.append(median(f"{model}: the jump of the test loss", jump, POWER, unit="steps"))
-    for control in CONTROLS:
-        here = of_kind(part, control)
-        if here.sizes["run"]:
-            never = (here.train_accuracy.values[:, -1] > 0.99) & (here.test_accuracy.values.max(axis=1) < 0.5)
-            text = f"{model}, {control}: training set known, test set never"
-            made.append(share(text, never, "that these are controls", "all", holds=every(never)))
-    return made
-
-
-def waves(part: xr.Dataset, model: str) -> list[Claim]:
-    """Key frequencies carry the answer at the end, and at the jump the restricted loss is below the test loss."""
-    grok = of_kind(part, GROKKING)
-    jump = jumps(grok)
-    grok, jump = grok.isel(run=np.isfinite(jump)), jump[np.isfinite(jump)]
-    end, logs = grok.isel(step=-1), np.log(grok.test_loss / grok.restricted).values
-    gap = np.exp([np.interp(at, part.step.values, row) for at, row in zip(jump, logs, strict=True)])
-    carried, excluded = end.explained.values, end.excluded.values / end.loss.values
-    says = lambda text: f"{model}: {text}"
-    return [
-        median(says(f"key frequencies at the end, of {int(part.p[0]) // 2}"), end["keys"], NANDA, "5 of 56"),
-        median(says("their share of the variance of logits"), carried, NANDA, "> .5", holds=every(carried > 0.5)),
-        median(says("test loss over restricted loss at the jump"), gap, NANDA, "> 1", holds=every(gap > 1)),
-        median(says("excluded over train loss at the end"), excluded, NANDA, "> 1", holds=every(excluded > 1)),
+    made = [
+        share(text, late, POWER, "all", holds=every(late), headline=model == "mlp"),
+        median(f"{model}: the jump of the test loss", jump, POWER, unit="steps"),
     ]
+    text = f"{model}, controls: training set known, test set never"
+    return [*made, share(text, never, "that these are controls", "all", holds=every(never))] if never.size else made
 
 
 def falls(part: xr.Dataset, model: str, setting: str) -> list[Claim]:
@@ -83,36 +63,34 @@ def falls(part: xr.Dataset, model: str, setting: str) -> list[Claim]:
 
 
 def _squared(value: np.ndarray, loss: np.ndarray) -> float:
-    """R^2 of log lambda-hat on log L(w*), of the estimates that are positive."""
+    """R^2 of log lambda-hat on log L(w*), of the estimates that are positive; NaN of fewer than four."""
     fine = (value > 0) & (loss > 0)
-    if fine.sum() < 4 or np.ptp(loss[fine]) == 0 or np.ptp(value[fine]) == 0:
-        return np.nan
-    return float(np.corrcoef(np.log(loss[fine]), np.log(value[fine]))[0, 1] ** 2)
+    return slt.regress(np.log(loss[fine]), np.log(value[fine])).r_squared if fine.sum() >= 4 else np.nan
 
 
 def announced(part: xr.Dataset, model: str, setting: str) -> list[Claim]:
     """The question: does lambda-hat sound before the test loss, also where both are silent on runs that never grok?"""
     each, kind, step, name = ratios(part), part.kind.values, part.step.values, f"lambda-hat, {setting}"
-    seen, main = np.isfinite(jumps(of_kind(part, GROKKING))), model == "mlp"
+    seen, says = np.isfinite(jumps(of_kind(part, GROKKING))), lambda text: f"{model}, {setting}: {text}"
     sounds = lambda name, below: sounded(each[name][kind == GROKKING][seen], step, below)
     fixed = lambda other: ahead(sounds(name, THRESHOLDS[name]), sounds(other, THRESHOLDS[other]))
-    text = f"{model}, {setting}: lambda-hat before the"
+    text = says("lambda-hat before the test loss, fixed thresholds")
     made = [
-        lead(f"{text} test loss, fixed thresholds", fixed("test loss"), sign=True, headline=main),
-        lead(f"{text} train loss, fixed thresholds", fixed("train loss")),
+        lead(text, fixed("test loss"), sign=True, headline=model == "mlp"),
+        lead(says("lambda-hat before the train loss, fixed thresholds"), fixed("train loss")),
     ]
     if (kind != GROKKING).any():
         alarms = np.isfinite(sounded(each[name][kind != GROKKING], step, THRESHOLDS[name]))
-        text = f"{model}, {setting}: false alarms of lambda-hat on controls"
+        text = says("false alarms of lambda-hat on controls")
         made.append(share(text, alarms, ASKED, "none", holds=every(~alarms)))
     for control in (control for control in CONTROLS if (kind == control).any()):
         quiet = [sounds(other, silent(each[other][kind == control])) for other in (name, "test loss")]
-        made.append(lead(f"{model}, {setting}: the same, both silent on {control}", ahead(*quiet), sign=True))
+        made.append(lead(says(f"the same, both silent on {control}"), ahead(*quiet), sign=True))
     return made
 
 
 def simpler(part: xr.Dataset, model: str) -> list[Claim]:
-    """By how much simpler numbers, which do not know the end, announce the jump where they are silent on all controls."""
+    """By how much simpler numbers announce the jump where they are silent on all controls."""
     each, kind, jump = ratios(part), part.kind.values, jumps(of_kind(part, GROKKING))
     controls, made = kind != GROKKING, []
     for name in ("test loss", "weight norm", "restricted loss", "excluded loss", "Gini of W_E"):
@@ -136,17 +114,3 @@ def lead(text: str, leads: np.ndarray, *, sign: bool = False, headline: bool = F
     holds = bool(low > 0) if sign and len(leads) else None
     expected = "> 0 (-inf: never)" if sign else "(-inf: never)"
     return Claim(text, ASKED, expected, value, low, high, len(leads), "steps", holds, headline)
-
-
-def stages(results: xr.Dataset, setting: str) -> list:
-    """The changes of slope of asinh(lambda-hat / SMALL) in log(step + 50), of every run."""
-    here = results.sel(setting=setting)
-    value, stderr = here.value.values, here.stderr.values
-    return bends(np.log(results.step.values + 50.0), np.arcsinh(value / SMALL), stderr / np.sqrt(value**2 + SMALL**2))
-
-
-def temperatures(results: xr.Dataset) -> Claim:
-    """Whether boundaries at the first temperature have one at the second whose interval meets theirs."""
-    meet = meeting(*(stages(results, str(setting)) for setting in results.setting.values))
-    holds = bool(np.mean(meet) > 0.5) if meet else None
-    return share("boundaries of stages that are there at both n*beta", meet, ASKED, "most", holds=holds)

@@ -11,54 +11,48 @@ from matplotlib.figure import Figure
 import slt
 from experiments.grokking.announce import THRESHOLDS, ahead, jumps, memorised, ratios, silent, sounded
 from experiments.grokking.case import GROKKING, KINDS
-from experiments.grokking.claims import SMALL, lead, of_kind
+from experiments.grokking.claims import lead, of_kind
 from experiments.shared import plots
 
-TEST, RESTRICTED, WARM, GREY = "#c8553d", "#3f8f5f", "#b08d2f", "#8a8f94"
-WAYS = dict(zip(KINDS, (("o", "#1b6ca8"), ("s", WARM), ("D", RESTRICTED)), strict=True))
+TEST, WARM, GREY = "#c8553d", "#b08d2f", "#8a8f94"
+WAYS = dict(zip(KINDS, (("o", "#1b6ca8"), ("s", WARM), ("D", "#3f8f5f")), strict=True))
 STYLE: Any = plots.STYLE | {"axes.titlelocation": "left", "axes.titlesize": 9, "legend.fontsize": 8}
 
 
 def draw(results: xr.Dataset) -> Figure:
     """Above, by columns: losses and lambda-hat of one run of each kind. Below: the leads of the announcers."""
     with plt.rc_context(STYLE):
-        shown = chosen(results)
+        kinds = list(zip(results.model.values, results.kind.values, strict=True))
+        shown = [kinds.index(kind) for kind in dict.fromkeys(kinds)]  # the first run of every kind of every network
         figure = plt.figure(figsize=(13, 9.5), layout="constrained")
         rows = figure.add_gridspec(3, len(shown), height_ratios=[1, 1.1, 1.3])
         for column, run in enumerate(shown):
             pair = [figure.add_subplot(rows[row, column]) for row in (0, 1)]
-            _run(pair, results.isel(run=[run]), legend=column == 0)
+            _run(pair, results.isel(run=[run]))
         _leads(figure.add_subplot(rows[2, :]), results.isel(run=results.model.values == "mlp"))
         figure.suptitle("Grokking: what falls, and what announces it", fontweight="bold")
         plt.close(figure)
     return figure
 
 
-def chosen(results: xr.Dataset) -> list[int]:
-    """The first run of every kind of every network."""
-    kinds = list(zip(results.model.values, results.kind.values, strict=True))
-    return [kinds.index(kind) for kind in dict.fromkeys(kinds)]
-
-
-def _run(pair: list[Axes], one: xr.Dataset, *, legend: bool) -> None:
+def _run(pair: list[Axes], one: xr.Dataset) -> None:
     """Losses, and lambda-hat at both temperatures, with memorisation (dotted) and the jump (line)."""
     warm, cold = (one.sel(setting=setting) for setting in one.setting.values)
     losses, coefficients = slt.plots.curve(cold.drop_vars("findings"), pair, phases=[])
-    for name, color, text in (("test_loss", TEST, "test"), ("restricted", RESTRICTED, "restricted (test)")):
-        losses.plot(one.step, one[name].values[0], color=color, lw=1.5, label=text)
-    coefficients.plot(one.step, warm.value.values[0], color=WARM, lw=1.5)
+    losses.plot(one.step, one.test_loss.values[0], color=TEST, lw=1.5, label="test")
     for here, color in ((warm, WARM), (cold, slt.plots.LLC)):
-        coefficients.plot([], [], color=color, label=rf"n$\beta$ = {float(here.nbeta):g}")
+        coefficients.plot(
+            one.step, here.value.values[0], color=color, lw=1.5, label=rf"n$\beta$ = {float(here.nbeta):g}"
+        )
     losses.set(title=f"{one.model.item()}, {one.kind.item()}, seed {one.seed.item()}", yscale="log", ylim=(1e-9, 100))
-    coefficients.set_yscale("symlog", linthresh=SMALL, linscale=0.5)
+    coefficients.set_yscale("symlog", linthresh=1e-3, linscale=0.5)
     coefficients.autoscale(axis="y")
     first, jump = int(memorised(one)[0]), float(jumps(one)[0])
     for axes in pair:
         axes.set(xscale="linear", xlim=(0, one.step.values[-1]))
         axes.axvline(one.step.values[first] if first < one.sizes["step"] else np.nan, color=GREY, lw=1, ls=":")
         axes.axvline(jump, color=TEST, lw=1, alpha=0.5)
-        if legend:
-            axes.legend(loc="lower left")
+        axes.legend(loc="lower left")
 
 
 def _leads(axes: Axes, part: xr.Dataset) -> None:

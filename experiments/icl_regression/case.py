@@ -36,9 +36,8 @@ class Case(NamedTuple):
     @property
     def loss(self) -> tm.Loss:
         """The mean over places of the squared error."""
-        return tm.objective(
-            self.model, tm.icl_regression(tm.gaussian_prior(self.dimensions), self.examples, self.noise)
-        )
+        task = tm.icl_regression(tm.gaussian_prior(self.dimensions), self.examples, self.noise)
+        return tm.objective(self.model, task)
 
     def maps(self, seed: Any) -> Float[Array, "pool dimensions"]:
         """The hidden maps of a run with few tasks."""
@@ -59,9 +58,7 @@ class Case(NamedTuple):
         like = jnp.zeros((2 * self.examples, self.dimensions + 1))
         return tm.start(self.model.init(tm.key(at["seed"], START), like)["params"], self.tx)
 
-    def onward(
-        self, at: Mapping[str, Array], state: tm.TrainState, steps: Array
-    ) -> tuple[tm.TrainState, tm.Trajectory]:
+    def onward(self, at: Any, state: tm.TrainState, steps: Array) -> tuple[tm.TrainState, tm.Trajectory]:
         """Train one run on, through some checkpoints."""
         key, task = tm.key(at["seed"], TRAIN), self.task(at["few"], at["seed"])
         return tm.advance(key, state, steps, loss=self.loss, task=task, tx=self.tx, batch_size=self.batch_size)

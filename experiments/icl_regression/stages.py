@@ -1,15 +1,12 @@
 """Where the stages of every run end, read three ways: off the model, by change points of curves, by milestones."""
 
-from typing import Any
-
 import numpy as np
 import xarray as xr
 
 import slt
 from experiments.shared.curves import transitions
 
-READINGS = ("loss", "loose", "localised", "second")  # the curves whose stages are looked for
-RECIPES = {"published": 0.0, "supported": 2.0}  # milestones: all of them, those between stages that are certain
+READINGS = ("loss", "loose", "localised", "localised, hotter")  # the curves whose stages are looked for
 MOST = 8  # milestones of a curve that are kept
 LEARNED = 0.1  # of the way from the zero predictor to ridge that is left when regression in context counts as learned
 LOSS_ERROR = 0.02  # of the loss, as a share of its range: below it, no change is a stage
@@ -30,25 +27,26 @@ def edges(results: xr.Dataset) -> np.ndarray:
 
 
 def boundaries(results: xr.Dataset, *, restarts: int) -> xr.Dataset:
-    """The change points and milestones of loss and curves: place, low, high (in steps), and the jump of the former.
+    """The largest change of level of loss and curves, and their milestones: place, low and high, in steps.
 
     The loss is in units of the loose curve, -nbeta L, so that a slope counts as flat in both alike.
     """
     runs, step = results.sizes["seed"], results.step.values
-    jumps = np.full((len(READINGS), runs, MOST, 4), np.nan)
-    places = np.full((len(READINGS), len(RECIPES), runs, MOST, 3), np.nan)
+    change, milestone = np.full((len(READINGS), runs, 3), np.nan), np.full((len(READINGS), runs, MOST, 3), np.nan)
     for i, name in enumerate(READINGS):
-        curve, stderr = reading(results, name)
-        for run in range(runs):
-            jumps[i, run] = changes(curve[run], stderr[run], step)
-            places[i, :, run] = _milestones(curve[run], stderr[run], step, restarts)
-    variables: dict[str, Any] = {
-        "change": (("reading", "seed", "number", "at"), jumps),
-        "milestone": (("reading", "recipe", "seed", "number", "interval"), places),
+        curves, stderrs = reading(results, name)
+        for run, (curve, stderr) in enumerate(zip(curves, stderrs, strict=True)):
+            if np.isfinite(curve).sum() >= 6 and np.nanmin(stderr) > 0:
+                largest = max(transitions(curve[None], stderr[None])[0], key=lambda c: abs(c.jump), default=None)
+                if largest is not None:
+                    change[i, run] = step[[largest.index, largest.low, largest.high]]
+            milestone[i, run] = _milestones(curve, stderr, step, restarts)
+    variables = {
+        "change": (("reading", "seed", "at"), change),
+        "milestone": (("reading", "seed", "number", "at"), milestone),
         "edge": (("seed", "stage"), edges(results)),
     }
-    coordinates = {"reading": list(READINGS), "recipe": list(RECIPES), "at": ["step", "low", "high", "jump"]}
-    return xr.Dataset(variables, coordinates | {"interval": ["step", "low", "high"], "stage": ["LR1", "LR2"]})
+    return xr.Dataset(variables, {"reading": list(READINGS), "at": ["step", "low", "high"], "stage": ["LR1", "LR2"]})
 
 
 def reading(results: xr.Dataset, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -59,25 +57,12 @@ def reading(results: xr.Dataset, name: str) -> tuple[np.ndarray, np.ndarray]:
     return curve, LOSS_ERROR * np.ptp(curve, axis=1, keepdims=True) * np.ones_like(curve)
 
 
-def changes(curve: np.ndarray, stderr: np.ndarray, step: np.ndarray) -> np.ndarray:
-    """The largest changes of level of one curve, as `transitions` finds them."""
-    made = np.full((MOST, 4), np.nan)
-    if np.isfinite(curve).sum() < 6 or not np.nanmin(stderr) > 0:
-        return made
-    found = sorted(transitions(curve[None], stderr[None])[0], key=lambda c: -abs(c.jump))[:MOST]
-    for row, c in zip(made, found, strict=False):
-        row[:] = [step[c.index], step[c.low], step[c.high], c.jump]
-    return made
-
-
 def _milestones(curve: np.ndarray, stderr: np.ndarray, step: np.ndarray, restarts: int) -> np.ndarray:
-    """The milestones of one process, by each recipe."""
-    made = np.full((len(RECIPES), MOST, 3), np.nan)
-    if np.isfinite(curve + stderr).sum() < 4:
-        return made
-    process = slt.gaussian_process(step, curve, stderr, restarts=restarts)
-    for rows, support in zip(made, RECIPES.values(), strict=True):
-        found = sorted(slt.milestones(process, support=support), key=lambda m: -m.support)[:MOST]
-        for row, m in zip(rows, sorted(found, key=lambda m: m.step), strict=False):
+    """The most certain milestones of one curve, in the order of time."""
+    made = np.full((MOST, 3), np.nan)
+    if np.isfinite(curve + stderr).sum() >= 4:
+        process = slt.gaussian_process(step, curve, stderr, restarts=restarts)
+        found = sorted(slt.milestones(process), key=lambda m: -m.support)[:MOST]
+        for row, m in zip(made, sorted(found, key=lambda m: m.step), strict=False):
             row[:] = [m.step, m.low, m.high]
     return made

@@ -8,19 +8,22 @@ the octahedron through simpler figures. The second has lambda-hat beside its los
 from collections.abc import Mapping
 from typing import Annotated, Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import xarray as xr
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 from typing_extensions import Doc
 
 import slt
 import sweeps
 import toymodels as tm
-from experiments.learning_dynamics.cases import Case, digon_gain, equal_features, figures, octahedron, weighted_loss
+from experiments.learning_dynamics.cases import CHAINS, Case, digon_gain, equal_features, key, octahedron
 from experiments.learning_dynamics.changes import transitions
 from experiments.learning_dynamics.claims import claims
-from experiments.learning_dynamics.readings import figure_name, octahedron_reading, summands
+from experiments.learning_dynamics.geometry import counted, figure_name
 from experiments.shared.curves import Setting, curves
 from experiments.shared.ranges import Count, Natural, Positive, at_least, between, checked
 
@@ -73,9 +76,9 @@ def run(
     six = octahedron(density, nodes, tx=optax.sgd(learning_rate), batch_size=batch_size)
     scales = np.geomspace(least_scale, most_scale, seeds).astype(np.float32)
     when = tm.union(np.array([0]), np.round(np.geomspace(10, steps, checkpoints - 1)).astype(int))
-    grid = {"seed": np.arange(seeds), "scale": scales}
+    grid = sweeps.Points({"seed": np.arange(seeds), "scale": scales}, None, {"run": np.arange(seeds)})
     runs = sweeps.scan(six.onward, grid, six.begin, when, name="octahedron", chunk=25)
-    known = figures(density)
+    known = tm.correlated_levels(density)
     parts = [read_octahedron(six, runs, known), estimates(six, runs, known["nothing"], nbeta, sampling)]
     adam = optax.adam(level_rate)
     many = equal_features(features, hidden, level_density, POPULATION, tx=adam, batch_size=level_batch_size)
@@ -89,32 +92,34 @@ def run(
 
 
 def plot(results: xr.Dataset) -> Any:
-    """A run to the octahedron in three readings, the levels of many features, and how the transitions align."""
+    """A run to the octahedron in three readings, and the levels of many features."""
     from experiments.learning_dynamics.figure import draw  # here: Matplotlib takes half a second to import
 
     return draw(results)
 
 
 def read_octahedron(case: Case, runs: sweeps.Runs, known: Mapping[str, float]) -> xr.Dataset:
-    """Loss, geometry and Hessian of every checkpoint."""
-    reading = lambda at, checkpoint: octahedron_reading(checkpoint.params, case.population)
+    """Loss, dimensionalities, name of the figure, and the Hessian's eigenvalues at every checkpoint."""
+
+    def reading(at: Any, checkpoint: tm.Trajectory) -> dict[str, Array]:
+        flat, unravel = ravel_pytree(checkpoint.params)
+        mean = lambda w: jnp.mean(tm.correlated_loss(unravel(w), case.population))
+        D = counted(checkpoint.params["W"])
+        return {"dimensionality": D, "loss": mean(flat), "hessian": jax.hessian(mean)(flat)}
+
     read = sweeps.map(reading, runs, name="readings", dims={"dimensionality": ("feature",), "hessian": ("i", "j")})
-    W = runs.outputs.params["W"]
-    names = [[figure_name(one) for one in run] for run in W]
-    each = ("point", "step")
-    finite = np.nan_to_num(W, posinf=0, neginf=0)
-    known_hessian = np.isfinite(read.hessian.values).all(axis=(-2, -1), keepdims=True)
-    curvature = np.linalg.eigvalsh(np.where(known_hessian, read.hessian.values, 0))
+    hessian, each = read.hessian.values, ("run", "step")
+    seen = np.isfinite(hessian).all(axis=(-2, -1), keepdims=True)
+    curvature = np.where(seen[..., 0], np.linalg.eigvalsh(np.where(seen, hessian, 0)), np.nan)
+    names = [figure_name(W) for run in runs.outputs.params["W"] for W in run]
     read = read.assign(
-        curvature=((*each, "direction"), np.where(known_hessian[..., 0], curvature, np.nan)),
-        W=((*each, "dimension", "feature"), W),
-        singular=((*each, "dimension"), np.linalg.svd(finite, compute_uv=False)),
-        figure=(each, np.array(names, dtype=str)),
+        curvature=((*each, "direction"), curvature),
+        figure=(each, np.reshape(names, read.loss.shape)),
         figure_loss=("known", list(known.values())),
     )
     read.loss.attrs.update(long_name="population loss", units="E|x - x'|^2")
     read.step.attrs["units"] = "steps of SGD"
-    return read.drop_vars(["hessian", "point"]).assign_coords(known=list(known)).rename(point="run")
+    return read.drop_vars("hessian").assign_coords(known=list(known))
 
 
 def estimates(case: Case, runs: sweeps.Runs, chance: float, nbeta: float, sampling: slt.Sampling) -> xr.Dataset:
@@ -122,16 +127,13 @@ def estimates(case: Case, runs: sweeps.Runs, chance: float, nbeta: float, sampli
     settings = {}
     for name, strength in STRENGTHS.items():
         settings[name] = Setting(nbeta, nbeta * strength, STEP / (nbeta * (CURVATURE + strength)))
-    data = lambda at: case.population
-    found = curves(
-        weighted_loss, runs, data, case.chains_key, settings=settings, sampling=sampling, chance=chance, block=BLOCK
-    )
-    of_settings = found.reset_coords(["nbeta", "gamma", "step_size"])
-    return of_settings.drop_vars(["seed", "scale", "moving", "point"], errors="ignore").rename(point="run")
+    data, chains = lambda at: case.population, lambda at: key(at["seed"], CHAINS)
+    held: dict[str, Any] = dict(settings=settings, sampling=sampling, chance=chance, block=BLOCK)
+    return curves(tm.correlated_loss, runs, data, chains, **held)
 
 
 def read_levels(case: Case, runs: sweeps.Runs) -> xr.Dataset:
-    """Loss and dimensionalities of many features at every checkpoint, and the figures at the end."""
+    """Loss and dimensionalities of many features at every checkpoint."""
 
     def reading(at: Any, checkpoint: tm.Trajectory) -> dict[str, Array]:
         W, loss = checkpoint.params["W"], case.loss(checkpoint.params, case.population)
@@ -139,7 +141,5 @@ def read_levels(case: Case, runs: sweeps.Runs) -> xr.Dataset:
 
     read = sweeps.map(reading, runs, name="level_readings", dims={"dimensionality": ("feature",)})
     read = read.isel(scale=0, drop=True).drop_vars("seed").rename(seed="run")
-    last = [", ".join(summands(W)) for W in np.nan_to_num(runs.outputs.params["W"][:, -1])]
-    read = read.assign(figures=("run", np.array(last, dtype=str)))
     read.step.attrs["units"] = "steps of Adam"
     return read.rename({str(name): f"level_{name}" for name in [*read.variables, *read.dims]})

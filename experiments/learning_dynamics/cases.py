@@ -1,50 +1,42 @@
-"""The two trainings: the octahedron of correlated features, and many equal features; with what is exact about both."""
+"""The two trainings: the octahedron of correlated features, and many equal features."""
 
-import functools
-import itertools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-import scipy.optimize
-from jaxtyping import Array, ArrayLike, Float, Key
-from scipy.stats import qmc
+from jaxtyping import Array, Key
 
 import toymodels as tm
 
 DATA, START, TRAIN, CHAINS = range(4)  # purposes of a seed's keys
-SETS, SIZE, HIDDEN = 2, 3, 3  # the octahedron: two sets of three correlated features, in three dimensions
 
 
 class Case(NamedTuple):
-    """A task, the loss and optimiser to train with, and the data whose mean loss stands for the population."""
+    """A task, and the data whose mean loss stands for the population; the sizes of the model; how it is trained."""
 
+    task: tm.Task
+    population: tm.Batch
     features: int
     hidden: int
-    task: tm.Task
-    loss: tm.Loss
-    population: tm.Batch
     tx: optax.GradientTransformation
     batch_size: int
+
+    @property
+    def loss(self) -> tm.Loss:
+        """Of a batch of the task."""
+        return tm.objective(tm.Autoencoder(self.features, self.hidden), self.task)
 
     def begin(self, at: Mapping[str, Array]) -> tm.TrainState:
         """Weights from N(0, scale^2), and biases 0."""
         W = at["scale"] * jax.random.normal(key(at["seed"], START), (self.hidden, self.features))
         return tm.start({"W": W, "b": jnp.zeros(self.features)}, self.tx)
 
-    def onward(
-        self, at: Mapping[str, Array], state: tm.TrainState, steps: Array
-    ) -> tuple[tm.TrainState, tm.Trajectory]:
+    def onward(self, at: Any, state: tm.TrainState, steps: Array) -> tuple[tm.TrainState, tm.Trajectory]:
         """Train one run on, through some checkpoints."""
         own = key(at["seed"], TRAIN)
         return tm.advance(own, state, steps, loss=self.loss, task=self.task, tx=self.tx, batch_size=self.batch_size)
-
-    def chains_key(self, at: Mapping[str, Array]) -> Key[Array, ""]:
-        """The key of a run's chains."""
-        return key(at["seed"], CHAINS)
 
 
 def key(seed: Any, purpose: int) -> Key[Array, ""]:
@@ -52,52 +44,10 @@ def key(seed: Any, purpose: int) -> Key[Array, ""]:
     return tm.key(seed, purpose, tm.lowbias32)
 
 
-def correlated_sets(sets: int, size: int, density: ArrayLike) -> tm.Task:
-    """`sets` groups of `size` features: a group is active as a whole, with probability `density`, its values U[0, 1].
-
-    Elhage et al. 2022, "Organization of correlated features"; L = sum_i (x_i - x'_i)^2.
-    """
-
-    def sample(key: Key[Array, ""], n: int) -> tm.Batch:
-        key_active, key_value = jax.random.split(key)
-        active = jnp.repeat(jax.random.uniform(key_active, (sets, n)) < density, size, axis=0)
-        x = jnp.where(active, jax.random.uniform(key_value, (sets * size, n)), 0).T
-        return tm.Batch(x, x)
-
-    return tm.Task(sample, lambda prediction, y: jnp.sum((prediction - y) ** 2))
-
-
-def patterns(sets: int, size: int, density: float, nodes: int) -> tm.Batch:
-    """A fixed data set that stands for the population of `correlated_sets`: x, and in y the weight of each example.
-
-    For every pattern of active sets `nodes` points of a Sobol sequence (one for the pattern without any), weighted with
-    the pattern's probability; the weights have the mean one. `nodes` is a power of two.
-    """
-    x, weight = [], []
-    for active in itertools.product([False, True], repeat=sets):
-        on = np.repeat(active, size)
-        values = np.zeros((nodes if on.any() else 1, sets * size))
-        if on.any():
-            values[:, on] = qmc.Sobol(int(on.sum()), rng=0).random(nodes)
-        x.append(values)
-        probability = np.prod([density if a else 1 - density for a in active])
-        weight.append(np.full(len(values), probability / len(values)))
-    weights = np.concatenate(weight) * sum(map(len, weight))
-    return tm.Batch(jnp.asarray(np.concatenate(x), jnp.float32), jnp.asarray(weights, jnp.float32))
-
-
-def weighted_loss(params: dict[str, Array], batch: tm.Batch) -> Float[Array, " nodes"]:
-    """One number for each node of `patterns`, whose mean is E sum_i (x_i - x'_i)^2."""
-    x = batch.x.T
-    prediction = jax.nn.relu(params["W"].T @ (params["W"] @ x) + params["b"][:, None])
-    return batch.y * jnp.sum((x - prediction) ** 2, axis=0)
-
-
 def octahedron(density: float, nodes: int, *, tx: optax.GradientTransformation, batch_size: int) -> Case:
-    """Six features in three dimensions, as two sets of three; `population` is for `weighted_loss`."""
-    features, task = SETS * SIZE, correlated_sets(SETS, SIZE, density)
-    loss = tm.objective(tm.Autoencoder(features, HIDDEN), task)
-    return Case(features, HIDDEN, task, loss, patterns(SETS, SIZE, density, nodes), tx, batch_size)
+    """Six features in three dimensions, as two sets of three; `population` is for `tm.correlated_loss`."""
+    task, population = tm.correlated_sets(2, 3, density), tm.correlated_nodes(2, 3, density, nodes)
+    return Case(task, population, 6, 3, tx, batch_size)
 
 
 def equal_features(
@@ -106,38 +56,7 @@ def equal_features(
     """Many features of the same importance and density; `population` are `samples` of them."""
     task = tm.sparse_features(jnp.ones(features), density)
     population = jax.jit(task.sample, static_argnums=1)(key(0, DATA), samples)
-    loss = tm.objective(tm.Autoencoder(features, hidden), task)
-    return Case(features, hidden, task, loss, population, tx, batch_size)
-
-
-def figures(density: float) -> dict[str, float]:
-    """The loss of the octahedron's task at its figures: name -> E sum_i (x_i - x'_i)^2, in the order of training.
-
-    Exact, with biases 0 but for `nothing`. nothing: W = 0, b = E x, that is 6 (p/3 - p^2/4).  two lines: sets merged,
-    each on a line of its own, W_i of norm 1/sqrt(3); the mean of a set is what is read back: 2 p/6.  octahedron:
-    antipodal pairs with one feature of each set: x_i - ReLU(x_i - x_j) = min(x_i, x_j) where both sets are active,
-    6 p^2 E min^2 = p^2.  merged pairs, by `merged_pairs`, is near p/6.
-    """
-    nothing, lines = 6 * (density / 3 - density**2 / 4), density / 3
-    return {"nothing": nothing, "two lines": lines, "merged pairs": merged_pairs(density)[1], "octahedron": density**2}
-
-
-@functools.cache
-def merged_pairs(density: float) -> tuple[tm.Params, float]:
-    """A critical point between two lines and the octahedron, with its loss: one feature of each set stands alone.
-
-    The other two of each set are merged. The least loss under that symmetry, found from an antipodal pair and two
-    lines in the other two dimensions; a symmetric minimum is a critical point without the symmetry.
-    """
-    population = patterns(SETS, SIZE, density, 256)
-    spread = np.repeat(np.eye(4), [1, 2, 1, 2], axis=1).astype(np.float32)  # of (alone, merged) of each set to features
-    whole = lambda z: {"W": z[:12].reshape(HIDDEN, 4) @ spread, "b": z[12:] @ spread}
-    height = jax.jit(jax.value_and_grad(lambda z: jnp.mean(weighted_loss(whole(z), population))))
-    begin = np.zeros((4, 4))
-    begin[0, 0], begin[0, 2], begin[1, 1], begin[2, 3] = 1, -1, 0.5**0.5, 0.5**0.5
-    value = lambda z: tuple(np.asarray(part, float) for part in height(jnp.asarray(z, jnp.float32)))
-    fit = scipy.optimize.minimize(value, begin.ravel(), jac=True, method="BFGS", options={"gtol": 1e-5})
-    return jax.tree.map(np.asarray, whole(jnp.asarray(fit.x, jnp.float32))), float(fit.fun)
+    return Case(task, population, features, hidden, tx, batch_size)
 
 
 def digon_gain(density: float) -> float:

@@ -1,17 +1,18 @@
-"""The transitions of every curve: of the loss, of each D_i, of lambda-hat; and what happens across and between them."""
+"""The transitions of every curve: of the loss, of each D_i, of lambda-hat; and what lambda-hat is between them."""
 
 import itertools
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 import slt
-from experiments.learning_dynamics.jumps import jumps
 from experiments.shared import tell
 
 WIDTH, HOLD, LEAST = 0.03, 4, 0.1  # a D_i is on a level within +-WIDTH for HOLD checkpoints; 1/2 and 2/5 differ by .1
 MAIN = "localised"
+Change = tuple[tuple[int, ...], float, int, int]  # where in the array, by how much, first and last checkpoint
 
 
 def transitions(results: xr.Dataset) -> xr.Dataset:
@@ -20,22 +21,25 @@ def transitions(results: xr.Dataset) -> xr.Dataset:
     The noise of the logarithm of a loss is half the smallest distance between two of its known levels: with less, a
     fall that takes several checkpoints would count as several. For many features that distance is one digon.
     """
-    many, first = results.level_loss.values, settled(results)
-    value, stderr = usable(results)
+    first, (value, stderr) = settled(results), usable(results)
     noise = np.stack([slt.inflated(*run) for run in zip(value, stderr, strict=True)])
     distance = float(np.abs(np.diff(np.log(results.figure_loss.values))).min())
-    loss = np.log(results.loss.values)
+    loss, many = np.log(results.loss.values), np.log(results.level_loss.values)
     found = {
-        "loss": (results.loss, _changes(loss, np.full(loss.shape, distance / 2))),
-        "llc": (results.loss, _changes(value, noise)),
-        "level_loss": (results.level_loss, _changes(np.log(many), np.full(many.shape, digon(results) / 2), first)),
-        "dimensionality": (results.dimensionality, _jumps(results.dimensionality.values)),
-        "level_dimensionality": (results.level_dimensionality, _jumps(results.level_dimensionality.values, first)),
+        "loss": _changes(loss, np.full(loss.shape, distance / 2)),
+        "llc": _changes(value, noise),
+        "level_loss": _changes(many, np.full(many.shape, digon(results) / 2), first),
+        "dimensionality": _jumps(results.dimensionality.values),
+        "level_dimensionality": _jumps(results.level_dimensionality.values, first),
     }
-    made = xr.Dataset()
-    for name, (like, parts) in found.items():
-        made = made.assign({f"{name}_{part}": (like.dims, values) for part, values in parts.items()})
-    return made
+    made: dict[str, Any] = {}
+    for name, changes in found.items():
+        like = results.loss if name == "llc" else results[name]
+        table = np.full((3, *like.shape), np.nan)
+        for at, *numbers in changes:
+            table[(slice(None), *at)] = numbers
+        made |= {f"{name}_{part}": (like.dims, table[i]) for i, part in enumerate(("jump", "low", "high"))}
+    return xr.Dataset(made)
 
 
 def settled(results: xr.Dataset) -> int:
@@ -74,51 +78,18 @@ def medians(results: xr.Dataset, run: int) -> list[float]:
     return [float(np.median(part)) if part.size else np.nan for part in seen]
 
 
-class Falls(NamedTuple):
-    """How much the logarithm of the loss falls across the jumps of D_i, on average, and across windows at random.
-
-    p_value: how often random windows of the same lengths, in the same runs, have a mean fall as large.
-    """
-
-    count: int
-    mean: float
-    null: float
-    p_value: float
-
-
-def falls(loss: xr.DataArray, low: xr.DataArray, high: xr.DataArray, *, first: int = 0, shuffles: int = 1000) -> Falls:
-    """The fall from the checkpoint before each jump to the one after it; windows begin at `first` or later."""
-    curve, rng, own, others = np.log(loss.values), np.random.default_rng(0), [], []
-    last = curve.shape[1] - 1
-    for at in map(tuple, np.argwhere(np.isfinite(low.values))):
-        begin, end = max(int(low.values[at]) - 1, 0), min(int(high.values[at]) + 1, last)
-        begins = rng.integers(min(first, last - (end - begin)), last - (end - begin) + 1, shuffles)
-        own.append(curve[at[0], begin] - curve[at[0], end])
-        others.append(curve[at[0], begins] - curve[at[0], begins + end - begin])
-    if not own:
-        return Falls(0, np.nan, np.nan, np.nan)
-    fall, null = float(np.mean(own)), np.mean(others, axis=0)
-    return Falls(len(own), fall, float(null.mean()), float((1 + np.sum(null >= fall)) / (1 + shuffles)))
-
-
-def _changes(curve: np.ndarray, noise: np.ndarray, first: int = 0) -> dict[str, np.ndarray]:
+def _changes(curve: np.ndarray, noise: np.ndarray, first: int = 0) -> Iterable[Change]:
     """Change points of each run's curve from `first` on; one next to unseen points is put in their middle."""
-    found = {part: np.full(curve.shape, np.nan) for part in ("jump", "low", "high")}
     for r in range(len(curve)):
         seen = np.flatnonzero(np.isfinite(curve[r]))
         for c in slt.change_points(curve[r, first:], noise[r, first:]):
             before, after = seen[seen < first + c.index], seen[seen >= first + c.index]
-            at = r, (int(before[-1]) + 1 + int(after[0])) // 2
-            found["jump"][at], found["low"][at], found["high"][at] = c.jump, first + c.low, first + c.high
-    return found
+            yield (r, (int(before[-1]) + 1 + int(after[0])) // 2), c.jump, first + c.low, first + c.high
 
 
-def _jumps(curves: np.ndarray, first: int = 0) -> dict[str, np.ndarray]:
+def _jumps(curves: np.ndarray, first: int = 0) -> Iterable[Change]:
     """Jumps of each feature of each run, axes (run, time, feature); those that begin at `first` or later."""
-    found = {part: np.full(curves.shape, np.nan) for part in ("jump", "low", "high")}
     for r, i in np.ndindex(curves.shape[0], curves.shape[2]):
-        for j in jumps(curves[r, :, i], width=WIDTH, hold=HOLD, least=LEAST):
+        for j in slt.jumps(curves[r, :, i], width=WIDTH, hold=HOLD, least=LEAST):
             if j.index >= first:
-                at = r, j.index, i
-                found["jump"][at], found["low"][at], found["high"][at] = j.size, j.low, j.high
-    return found
+                yield (r, j.index, i), j.jump, j.low, j.high
