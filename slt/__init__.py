@@ -18,6 +18,7 @@ from slt.chains import (
     per_chain,
     pooled,
     run_chains,
+    together,
 )
 from slt.curves import Regression, curve_verdict, regress
 from slt.diagnostics import Finding, findings, verdict
@@ -87,6 +88,7 @@ __all__ = [
     "sgld",
     "sgnht",
     "step_bias",
+    "together",
     "verdict",
 ]
 
