@@ -38,6 +38,7 @@ _BY_MODULE = {
     "grid": "Plateau llc_grid plateau",
     "influence": "Dependence bayesian_influence damped_influence example_losses loss_kernel",
     "refined": "blocks per_block",
+    "smc": "tempered_smc",
     "strata": "codimension deep_linear_local generic_ranks rank_array",
     "susceptibility": "Susceptibility susceptibilities",
     "temperatures": "Comparison Disagreement by_slope by_variance combination compare disagreements "

@@ -79,6 +79,7 @@ from toymodels.tasks.markov import (
     unigram,
 )
 from toymodels.tasks.modular_arithmetic import Entropies, Operation, entropies, modular, table
+from toymodels.tasks.moments import drawn_moments, empirical_potential, population_moments
 from toymodels.tasks.superposition import levels, one_sparse, polygon, potential, quadrature, sparse_features
 from toymodels.tasks.text import (
     bigram_score,
