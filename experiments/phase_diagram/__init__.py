@@ -60,7 +60,8 @@ def run(
         best = _best(_train(n, at, models=models, steps=steps, rate=rate, order=order, seed=seed))
         found = _estimate(n, best, at, order=order, nbeta=nbeta, gamma=gamma, sampling=sampling, seed=seed)
         planes.append(_labelled(n, best, at, found, (s, r)))
-    return xr.concat(planes, xr.Variable("features", [2, 3]))
+    both: Any = xr.concat(planes, xr.Variable("features", [2, 3]))
+    return both
 
 
 def plot(results: xr.Dataset) -> Any:

@@ -30,6 +30,7 @@ def draw(results: xr.Dataset) -> Figure:
             scale: Any = dict(cmap="RdBu_r", vmin=0.5 * half, vmax=1.5 * half)
             _heat(row[2], plane, winners(plane, "value"), r"$\hat\lambda$ of the winner", **scale)
             shown = _heat(row[3], plane, competitors(plane, "value"), "and of its best competitor", **scale)
+            row[3].set_facecolor("#d9d9d9")  # no competitor
             figure.colorbar(shown, ax=row[3], ticks=[0.5 * half, half, 1.5 * half])
             row[0].set_ylabel(f"n = {n}, m = {n - 1}\ndensity 1 - S of the features")
         for axis in axes[-1]:

@@ -33,8 +33,8 @@ def draw(results: xr.Dataset) -> Figure:
 
 def _line(axes: Axes, at: xr.Dataset, values: xr.DataArray, **style: Any) -> None:
     """The mean over data sets at each n, with its standard error."""
-    each = zip(*(mean(values.isel(n=i)) for i in range(at.sizes["n"])), strict=True)
-    axes.errorbar(at.n, *each, capsize=2, ms=4, **style)
+    value, error = zip(*(mean(values.isel(n=i)) for i in range(at.sizes["n"])), strict=True)
+    axes.errorbar(at.n, value, error, capsize=2, ms=4, **style)
 
 
 def _evidence(axes: Axes, at: xr.Dataset) -> None:

@@ -88,7 +88,7 @@ def test_the_fate_of_the_last_feature(W, expected):
 
 def test_training_finds_the_minima_below_the_prototypes():
     """(s, r) = (0.3, 1) and (0.8, 1), with biases free: 0.02931 for 0.03 and 0.10552 for 0.10667."""
-    at = {"s": np.float32([0.3, 0.8]), "r": np.float32([1, 1]), "index": np.arange(2, dtype=np.int32)}
+    at = {"s": np.array([0.3, 0.8], np.float32), "r": np.ones(2, np.float32), "index": np.arange(2, dtype=np.int32)}
     loss = _train(2, at, models=6, steps=400, rate=0.05, order=8, seed=0)["loss"].min("model").values
     np.testing.assert_allclose(loss, [0.02931, 0.10552], atol=3e-5)
 
