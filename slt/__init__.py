@@ -9,7 +9,7 @@ import importlib
 from typing import Any
 
 from slt.calibration import Calibration, calibrate
-from slt.chains import Chains, Covariance, Fold, Sampling, covariance, jackknife, pooled, run_chains
+from slt.chains import Chains, Covariance, Fold, Sampling, covariance, jackknife, pooled, run_chains, together
 from slt.curves import Regression, curve_verdict, regress
 from slt.diagnostics import Finding, findings, verdict
 from slt.estimate import LLC, Estimate, default_nbeta, estimate_llc
@@ -28,6 +28,7 @@ _BY_MODULE = {
     "grid": "Plateau llc_grid plateau",
     "influence": "Dependence bayesian_influence damped_influence example_losses loss_kernel",
     "refined": "blocks per_block",
+    "smc": "tempered_smc",
     "strata": "codimension deep_linear_local generic_ranks rank_array",
     "susceptibility": "Susceptibility susceptibilities",
     "temperatures": "Comparison combination compare llc_at_temperatures slope_weights",

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, Key, Scalar
 
-from slt.chains import Fold, Sampling, jackknife, run_chains
+from slt.chains import Fold, Sampling, jackknife, run_chains, together
 from slt.estimate import Estimate, estimate_llc
 from slt.samplers.base import Data, Loss, Number, Params, Sampler, localised, mean_loss, require, unknown
 from slt.statistics import welford
@@ -183,10 +183,8 @@ def criteria(
     """
     n = len(jax.tree.leaves(data)[0])
     folds = [pointwise(loss, examples) for examples in (data, heldout) if examples is not None]
-    init = lambda params: [fold.init(params) for fold in folds]
-    update = lambda carry, params: [fold.update(part, params) for fold, part in zip(folds, carry, strict=True)]
     potential = localised(loss, data, params, nbeta=n * beta, gamma=gamma, batch_size=sampling.batch_size)
-    run = run_chains(key, sampler, potential, params, sampling, fold=Fold(init, update))
+    run = run_chains(key, sampler, potential, params, sampling, fold=together(*folds))
     return Criteria(*map(Estimate, *jackknife(lambda each: _criteria(beta, *map(merged, each)), run.folded)))
 
 

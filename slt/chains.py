@@ -32,6 +32,13 @@ class Fold(NamedTuple):
     update: Callable[[Any, Params], Any]
 
 
+def together(*folds: Fold) -> Fold:
+    """Several statistics of the same draws: their carries in a tuple."""
+    init = lambda params: tuple(fold.init(params) for fold in folds)
+    update = lambda carry, params: tuple(fold.update(part, params) for fold, part in zip(folds, carry, strict=True))
+    return Fold(init, update)
+
+
 NOTHING = Fold(lambda params: (), lambda carry, params: carry)
 
 

@@ -19,7 +19,8 @@ from toymodels.models.mlp import MLP
 from toymodels.models.transformer import Attention, Transformer
 from toymodels.prng import implementation, key, lowbias32
 from toymodels.task import Apply, Batch, Loss, Model, Params, Task, draw_rows, finite, objective, sampling, split, whole
-from toymodels.tasks.correlated import correlated_levels, correlated_loss, correlated_nodes, correlated_sets, merged_pairs
+from toymodels.tasks.correlated import correlated_levels, correlated_loss, correlated_nodes, correlated_sets
+from toymodels.tasks.correlated import merged_pairs
 from toymodels.tasks.in_context_regression import Prior, dmmse, gaussian_prior, guesses, icl_regression
 from toymodels.tasks.in_context_regression import pairs, ridge, tokens, uniform_prior
 from toymodels.tasks.linear_regression import gaussian_inputs, regression, uniform_inputs
@@ -27,6 +28,7 @@ from toymodels.tasks.losses import answer_loss, cross_entropy, entropy, kl, toke
 from toymodels.tasks.markov import bigram, entropy_rate, markov_chains, predictors, sequences, stationary
 from toymodels.tasks.markov import transition_matrices, unigram
 from toymodels.tasks.modular_arithmetic import Entropies, Operation, entropies, modular, table
+from toymodels.tasks.moments import drawn_moments, empirical_potential, population_moments
 from toymodels.tasks.superposition import levels, one_sparse, polygon, potential, quadrature, sparse_features
 from toymodels.tasks.text import bigram_score, bigrams, common_ngrams, decode, encode, ends_ngram
 from toymodels.tasks.text import king_james, ngram_numbers, text_windows, vocabulary
