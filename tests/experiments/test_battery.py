@@ -1,4 +1,4 @@
-"""Every flag of every experiment with what a user may write into it: refused in one form, or it reaches the first sweep."""
+"""Every flag of every experiment with what a user may write into it: refused in one form, or reaching a sweep."""
 
 import inspect
 import math
@@ -84,7 +84,7 @@ def test_a_value_out_of_its_range_is_refused_by_name_with_what_to_write(name):
 
 
 def reach(module: Any, trial: Try) -> str:
-    """Run up to the first sweep: what goes wrong; "" if it is reached, or if what stands before it refuses in the form."""
+    """Run up to the first sweep: what goes wrong; "" if it is reached, or if what is before it refuses in the form."""
     try:
         with sweeps.run(None, execute=reached):
             module.run(**presets(module)["smoke"] | trial.arguments)

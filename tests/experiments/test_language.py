@@ -15,7 +15,7 @@ rng = np.random.default_rng(0)
 
 
 class Known:
-    """It predicts bigrams; the heads of its first layer attend to the previous token, and evenly; the second has induction."""
+    """It predicts bigrams; heads of its first layer attend to the previous token, and evenly; the second has induction."""
 
     def __init__(self, p):
         self.p = jnp.asarray(p)
