@@ -1,40 +1,39 @@
-"""The README tells the truth: its example runs, its commands and files exist."""
+"""The README tells the truth: its example is the one that is executed, its names, commands and files exist."""
 
 import re
 from pathlib import Path
 
 import pytest
 
+import slt
+import sweeps
+import toymodels as tm
+from experiments.experiment import sources
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
-def test_the_example_runs_and_says_what_it_says(capsys):
-    assert len(EXAMPLES[0].splitlines()) <= 25
-    exec(compile(EXAMPLES[0], "README.md", "exec"), {"__name__": "readme"})
-    polygons = [line.split()[1] for line in capsys.readouterr().out.splitlines()]
-    assert polygons[0].startswith("4")
-    assert polygons[-1].startswith("5")
+def test_its_example_is_the_one_in_examples():
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert example.strip() in (ROOT / "examples" / "own_sweep.py").read_text()
 
 
-@pytest.mark.slow
-def test_the_example_of_a_calibrated_estimate_goes_on_from_the_first_and_has_the_value_of_theory(capsys):
-    names = {"__name__": "readme"}
-    exec(compile(EXAMPLES[0] + EXAMPLES[1], "README.md", "exec"), names)
-    assert "step size" in capsys.readouterr().out
-    assert 7.0 < names["llc"].value < 9.0  # 8.5, less what gamma takes
-    assert names["llc"].stderr < 0.3
+def test_every_name_it_mentions_is_at_the_front_door():
+    found = re.findall(r"`(tm|slt|sweeps)\.(\w+)", README)
+    assert len(found) > 20
+    doors = {"tm": tm, "slt": slt, "sweeps": sweeps}
+    assert not [f"{door}.{name}" for door, name in found if not hasattr(doors[door], name)]
 
 
-def test_the_example_of_a_sweep_runs_and_keeps_its_batches(capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    exec(compile(EXAMPLES[2], "README.md", "exec"), {"__name__": "readme"})
-    assert "(scale: 3)" in capsys.readouterr().out
-    assert list((tmp_path / "checkpoints" / "noise" / "sweep").glob("*/digest.json"))
+@pytest.mark.parametrize("page", ["README.md", "docs/scale.md", "checkpoints/README.md"])
+def test_every_experiment_in_a_command_exists(page):
+    found = re.findall(r"toymodels (?:plan )?([a-z_]+) --", (ROOT / page).read_text())
+    assert found
+    assert set(found) <= set(sources()), found
 
 
-def test_every_file_it_links_to_exists_and_the_figure_is_small():
+def test_every_file_it_links_to_exists_and_figures_are_small():
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if not link.startswith("http")]
     pictures = re.findall(r'src="([^"]+)"', README)
     assert links
