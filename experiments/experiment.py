@@ -1,8 +1,8 @@
 """The experiments that there are, found by their files.
 
-An experiment is a module with `run(*, ...) -> Dataset`, `plot(results) -> Figure`, `claims(results) -> list[Claim]`, and
-perhaps PRESETS (name -> other defaults of run) and COST (what the default takes, for the list). The first line of its
-docstring is its question. It is a file or folder beside this one, one in benchmarks/, or a file of the user's own.
+An experiment is a module with `run(*, ...) -> Dataset`, `plot(results) -> Figure`, `claims(results) -> list[Claim]`,
+and perhaps PRESETS (name -> other defaults of run) and COST (what the default takes, for the list). The first line of
+its docstring is its question. It is a file or folder beside this one, one in benchmarks/, or a file of the user's own.
 """
 
 import ast

@@ -1,15 +1,14 @@
 """Evidence and predictive loss of a Bayesian model from chains: free energy, WBIC, WAIC, singular fluctuation.
 
-The loss of an example is -log p(x_i|w), L its mean over n examples, the prior N(params, 1/gamma), and E_beta, Var_beta
-are under prior * exp(-n beta L):
+The loss of an example is -log p(x_i|w), constants included, L its mean over n examples, the prior N(params, 1/gamma),
+and E_beta, Var_beta are under prior * exp(-n beta L):
 
-    free energy      F = -log int prior exp(-n L) dw = int_0^1 E_beta[n L] dbeta = n L(w0) + lambda log n - (m - 1) log log n + O(1)
+    free energy      F = -log int prior exp(-n L) dw = int_0^1 E_beta[n L] dbeta
     WBIC             E_beta[n L] at beta = 1/log n, which is F up to O(sqrt(log n))           (Watanabe 2013)
     Bayes loss       -log E_w[p(x_i|w)], a mean over examples;   Gibbs loss: E_w[-log p(x_i|w)]
     V                sum_i Var_w[log p(x_i|w)], of expectation 2 nu/beta;   WAIC = Bayes training loss + (beta/n) V
 
-(Watanabe 2010.) What is kept of the draws are moments of each example's loss, whose memory does not grow with their
-number. Losses must be log-densities, constants included, where F or a Bayes loss is to be one.
+(Watanabe 2010.)
 """
 
 from collections.abc import Callable
@@ -20,34 +19,17 @@ import jax.numpy as jnp
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, Key, Scalar
 
-from slt.chains import Fold, Sampling, jackknife, run_chains
+from slt.chains import Fold, Sampling, jackknife, run_chains, together
 from slt.estimate import Estimate, estimate_llc
-from slt.samplers.base import Data, Loss, Params, Sampler, localised, mean_loss, unknown
+from slt.samplers.base import Data, Loss, Number, Params, Sampler, localised, mean_loss, require, unknown
 from slt.statistics import welford
 from slt.temperatures import combination
 
-Number = Float[Array, ""] | float | int
-
-
-def asymptotic_free_energy(loss: Number, n: Number, value: Number, multiplicity: Number = 1) -> Scalar:
-    """n L(w0) + lambda log n - (m - 1) log log n, F up to O(1); Watanabe 2009. BIC with value = d/2, m = 1."""
-    return jnp.asarray(n * loss + value * jnp.log(n) - (multiplicity - 1) * jnp.log(jnp.log(n)))
-
 
 def wbic(
-    key: Key[Array, ""],
-    loss: Loss,
-    params: Params,
-    data: Data,
-    sampler: Sampler,
-    *,
-    gamma: Number,
-    sampling: Sampling,
+    key: Key[Array, ""], loss: Loss, params: Params, data: Data, sampler: Sampler, *, gamma: Number, sampling: Sampling
 ) -> Estimate:
-    """WBIC = E_beta[n L] at beta = 1/log n, the prior N(params, 1/gamma); Watanabe 2013.
-
-    F from one temperature. Its distance from F, O(sqrt(log n)), is not in the error, which is that of the chains.
-    """
+    """WBIC = E_beta[n L] at beta = 1/log n, the prior N(params, 1/gamma), with the chains' error; Watanabe 2013."""
     n = len(jax.tree.leaves(data)[0])
     chains: dict[str, Any] = sampling._asdict()
     llc = estimate_llc(key, loss, params, data, sampler, nbeta=n / jnp.log(n), gamma=gamma, **chains)
@@ -55,10 +37,9 @@ def wbic(
 
 
 class FreeEnergy(NamedTuple):
-    """F by thermodynamic integration: its Monte-Carlo error, and what the last order of the quadrature changed.
+    """F by thermodynamic integration with its Monte-Carlo error.
 
-    remainder: corrected less plain trapezium; the error of the ladder is well below it where rungs are close enough.
-    mean: E_beta[n (L - L(params))] on each rung, which decreases.
+    remainder: corrected less plain trapezium.  mean: E_beta[n (L - L(params))] on each rung.
     """
 
     value: Scalar
@@ -69,8 +50,7 @@ class FreeEnergy(NamedTuple):
 
 def ladder(rungs: int, power: float = 5.0) -> Float[Array, " rungs"]:
     """beta_k = (k/(rungs - 1))^power, from 0 to 1: dense where the prior gives way (Friel and Pettitt 2008)."""
-    if rungs < 2:
-        raise ValueError(f"got rungs={rungs}: from the prior to the posterior it takes 2 or more")
+    require(">= 2", rungs=rungs)
     return (jnp.arange(rungs) / (rungs - 1)) ** power
 
 
@@ -116,7 +96,7 @@ def free_energy(
 
 
 class Pointwise(NamedTuple):
-    """Of l_i = log p(x_i|w), for each example over `count` draws: log of the sum of exp(l_i), mean, sum of squares about it."""
+    """Of l_i = log p(x_i|w) over `count` draws: log of the sum of exp(l_i), mean, sum of squares about it."""
 
     count: Scalar
     log_sum: Float[Array, "... n"]
@@ -199,15 +179,12 @@ def criteria(
 ) -> Criteria:
     """WAIC, singular fluctuation, Bayes and Gibbs losses of the posterior with prior N(params, 1/gamma); Watanabe 2010.
 
-    The error of each is a jackknife over chains: NaN with one. Bayes losses are too large by Var_w[p]/(2 ess E_w[p]^2)
-    per example, a bias that is of the second order in the error.
+    The error of each is a jackknife over chains: NaN with one.
     """
     n = len(jax.tree.leaves(data)[0])
     folds = [pointwise(loss, examples) for examples in (data, heldout) if examples is not None]
-    init = lambda params: [fold.init(params) for fold in folds]
-    update = lambda carry, params: [fold.update(part, params) for fold, part in zip(folds, carry, strict=True)]
     potential = localised(loss, data, params, nbeta=n * beta, gamma=gamma, batch_size=sampling.batch_size)
-    run = run_chains(key, sampler, potential, params, sampling, fold=Fold(init, update))
+    run = run_chains(key, sampler, potential, params, sampling, fold=together(*folds))
     return Criteria(*map(Estimate, *jackknife(lambda each: _criteria(beta, *map(merged, each)), run.folded)))
 
 
@@ -216,21 +193,3 @@ def _criteria(beta: Number, seen: Pointwise, new: Pointwise | None = None) -> tu
     bayes, gibbs, V, n = bayes_loss(seen), gibbs_loss(seen), functional_variance(seen), seen.mean.size
     heldout = (unknown(), unknown()) if new is None else (bayes_loss(new), gibbs_loss(new))
     return bayes, gibbs, bayes + beta * V / n, gibbs + beta * V / n, beta * V / 2, *heldout
-
-
-class Expected(NamedTuple):
-    """n times the expectations over data sets of four losses less the entropy of the truth, as n -> infinity."""
-
-    bayes: Number
-    bayes_training: Number
-    gibbs: Number
-    gibbs_training: Number
-
-
-def expected(value: Number, fluctuation: Number, beta: Number = 1.0) -> Expected:
-    """What lambda and nu make of the four losses, for a realisable truth; Watanabe 2010, equations of state.
-
-    Bayes (lambda - nu)/beta +- nu, Gibbs lambda/beta +- nu, with + for new examples and - for those of training.
-    """
-    bayes, gibbs = (value - fluctuation) / beta, value / beta
-    return Expected(bayes + fluctuation, bayes - fluctuation, gibbs + fluctuation, gibbs - fluctuation)

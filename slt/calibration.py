@@ -86,10 +86,9 @@ def calibrate(
     """One setting for all of `checkpoints`, whose leaves have `axes` leading axes, with the reasons. On the host.
 
     gamma is the least of `gammas` (default: `LADDER`) at which the chains of no more than a share `troubled` of the
-    checkpoints are in trouble (`CURED`): a start or a transition is no minimum, and a gamma that holds chains there
-    would hide all others. The step size is the largest whose estimate is at most `BIAS` too large, or for a sampler
-    that rejects, the one with its best acceptance. The length is what `relative_stderr` takes. A run of that setting
-    is judged by `verdict`, and up to three times made longer, or its step halved.
+    checkpoints are in trouble (`CURED`). The step size is the largest whose estimate is at most `BIAS` too large, or
+    the one with the best acceptance. The length is what `relative_stderr` takes. A run of that setting is judged by
+    `verdict`, and up to three times made longer, or its step halved.
     """
     require("> 0", nbeta=nbeta, relative_stderr=relative_stderr)
     require(">= 0", troubled=troubled, axes=axes)
@@ -192,8 +191,7 @@ def _trouble(llc: LLC) -> tuple[float, list[str]]:
 def _with_length(problem: Problem, best: Trial, relative_stderr: float) -> Setting:
     """Warm-up, draws and thinning, from the autocorrelation time and the spread of the traces.
 
-    The warm-up is also five times 1/(eps A) of the largest curvature: the noise of minibatches is new at each draw,
-    and hides in the autocorrelation how slowly the chains move.
+    The warm-up is also five times 1/(eps A): the noise of minibatches hides how slowly chains move.
     """
     llc, setting = best.probe.llc, best.setting
     time, unit = llc.trace[0].size / np.asarray(llc.ess), scale(llc.value)
@@ -232,19 +230,15 @@ def _judged(run: Callable[[Setting], Probe], setting: Setting) -> tuple[Setting,
 def _reasons(problem: Problem, trials: list[Trial], setting: Setting, kinds: Kinds, *, best: Trial) -> list[str]:
     """A sentence on nbeta, gamma, the step size, the length, and on what is found in a run of the setting."""
     gamma = setting.gamma
-    why = "the least of those tried at which the fewest checkpoints are in trouble"
-    why += "".join(f", {trouble}" for trouble in best.trouble)
-    for trial in [trial for trial in trials if trial.setting.gamma < gamma][-1:]:
-        why += f"; at {trial.setting.gamma:.3g} {', '.join(trial.trouble)}"
+    tried = [f"at {trial.setting.gamma:.3g} {', '.join(trial.trouble) or 'no trouble'}" for trial in trials]
+    why = f"the least of those tried at which the fewest checkpoints are in trouble; {'; '.join(tried)}"
     if problem.rejects:
         acceptance = np.min(best.probe.llc.acceptance)
-        step = f"its least acceptance is {acceptance:.2f}, and a Langevin proposal does best at .57"
+        step = f"its least acceptance is {acceptance:.2f}"
     else:
         A, heat = _steepest(problem, best.probe, gamma), _heat(problem, best.probe, setting.step_size)
         step = f"eps A = {setting.step_size * A:.2g} for the largest curvature A = {A:.3g} of U"
         step += f", with which lambda-hat is at most {BIAS:.0%} too large ({heat:.1%} by gradient noise)"
-    if setting.step_size < best.setting.step_size:
-        step += f"; halved from {best.setting.step_size:.3g} where a run of the setting was too hot"
     time = np.nanmax(best.probe.llc.trace[0].size / np.asarray(best.probe.llc.ess))
     return [
         f"nbeta {problem.nbeta:.4g}: as given",

@@ -26,24 +26,24 @@ class Sampling(NamedTuple):
 
 
 class Fold(NamedTuple):
-    """An online statistic of the draws, as two pure functions; what it needs does not grow with their number.
-
-    init: (params) -> carry, where only shapes are read of `params`. update: (carry, params) -> carry, at each draw.
-    """
+    """An online statistic of the draws: init(params) -> carry, from shapes alone; update(carry, params) -> carry."""
 
     init: Callable[[Params], Any]
     update: Callable[[Any, Params], Any]
+
+
+def together(*folds: Fold) -> Fold:
+    """Several statistics of the same draws: their carries in a tuple."""
+    init = lambda params: tuple(fold.init(params) for fold in folds)
+    update = lambda carry, params: tuple(fold.update(part, params) for fold, part in zip(folds, carry, strict=True))
+    return Fold(init, update)
 
 
 NOTHING = Fold(lambda params: (), lambda carry, params: carry)
 
 
 class Chains(NamedTuple):
-    """What chains leave behind, with a leading axis of chains.
-
-    loss: the recorded loss of each draw.  acceptance: mean over all steps after the warm-up (NaN where there is none).
-    folded: the carry of the fold after the last draw, a leading axis of chains on every leaf.
-    """
+    """What chains leave behind: recorded losses, mean acceptance after the warm-up, and the last carry of the fold."""
 
     loss: Float[Array, "chains draws"]
     acceptance: Float[Array, " chains"]
@@ -61,7 +61,7 @@ def run_chains(
 ) -> Chains:
     """Chains from `params`: `warmup` steps thrown away, then `draws * thin`, of which every thin-th is kept.
 
-    A draw is the position a kept step started from: its loss is recorded there, and `fold` sees the parameters there.
+    A draw is the position a kept step started from, where its loss is recorded and which `fold` sees.
     """
     chains, warmup, draws, thin, _ = sampling
     require(">= 1", chains=chains, thin=thin)
@@ -101,9 +101,9 @@ class Covariance(NamedTuple):
 
 
 def covariance(f: Callable[[Params], Array], g: Callable[[Params], Array] | None = None) -> Fold:
-    """The online covariance of f(w): (p,) and g(w): (q,) over the draws (Welford 1962); g = f if it is not given.
+    """The online covariance of f(w): (p,) and g(w): (q,), by default f, over the draws (Welford 1962).
 
-    The carry holds sums of products about the running means, not yet divided: `pooled` makes a `Covariance` of them.
+    The carry holds sums of products about the running means: `pooled` divides them.
     """
 
     def both(params: Params) -> tuple[Array, Array]:
@@ -145,19 +145,11 @@ def pooled(each: Covariance) -> Covariance:
     return Covariance(count, mean_f, mean_g, variance_f, variance_g, covariance)
 
 
-def per_chain(each: Covariance) -> Covariance:
-    """The covariance within each chain, about the chain's own means."""
-    divide = lambda moment: moment / (each.count - 1).reshape(-1, *[1] * (moment.ndim - 1))
-    moments = divide(each.variance_f), divide(each.variance_g), divide(each.covariance)
-    return Covariance(each.count, each.mean_f, each.mean_g, *moments)
-
-
 def jackknife(statistic: Callable[[Any], Any], each: Any) -> tuple[Any, Any]:
     """A statistic of all chains, and its standard error: sqrt((C-1)/C sum_c (theta_(c) - their mean)^2).
 
-    theta_(c) is the statistic without chain c (Efron and Stein 1981). Chains are independent, draws are not: nothing is
-    assumed of how long they remember. `each` is a pytree with a leading axis of C chains; with one chain the error is
-    NaN: it is not known.
+    theta_(c) is the statistic without chain c (Efron and Stein 1981). `each` is a pytree with a leading axis of C
+    chains; with one chain the error is NaN.
     """
     chains = len(jax.tree.leaves(each)[0])
     others = (jnp.arange(chains)[:, None] + jnp.arange(1, chains)[None]) % chains

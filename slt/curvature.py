@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Key, PyTree, Scalar
 from matfree import decomp, eig, funm, stochtrace
 
 from slt.estimate import Estimate
-from slt.samplers.base import Data, Loss, Params, mean_loss, select
+from slt.samplers.base import Data, Loss, Number, Params, mean_loss, require, select
 
 
 class Ritz(NamedTuple):
@@ -44,10 +44,7 @@ def hessian(loss: Loss, params: Params, data: Data, *, mask: PyTree | None = Non
 def hessian_trace(
     key: Key[Array, ""], loss: Loss, params: Params, data: Data, *, probes: int, mask: PyTree | None = None
 ) -> Estimate:
-    """tr H = E[v' H v] over random signs v (Hutchinson 1990): only what lies off the diagonal of H makes it vary.
-
-    All probes are held at once; for a large model, average over keys.
-    """
+    """tr H = E[v' H v] over random signs v (Hutchinson 1990). All probes are held at once."""
     product = hessian_vector_product(loss, params, data, mask=mask)
     return _over_probes(key, stochtrace.monte_carlo_trace(), product, params, probes=probes)
 
@@ -57,10 +54,8 @@ def top_eigenvalues(
 ) -> Ritz:
     """The k largest eigenvalues of H by Lanczos from one random start, fully reorthogonalised; `iterations` products.
 
-    One start sees each *distinct* eigenvalue once: a double one comes as one, as do those of symmetric models (the
-    polygons), and the values after it move up. Once all are found the iteration goes on from rounding noise, which finds
-    the others: with as many iterations as parameters it is the whole spectrum. A start that is exactly in an invariant
-    subspace (H a multiple of 1) gives NaN. Frozen coordinates count as zeros. The lowest ones: minus those of -loss.
+    One start sees each *distinct* eigenvalue once: a double one comes as one, and the values after it move up. H a
+    multiple of 1 gives NaN. Frozen coordinates count as zeros. The lowest ones: minus those of -loss.
     """
     d = ravel_pytree(params)[0].size
     if not 1 <= k <= iterations <= d:
@@ -74,18 +69,12 @@ def top_eigenvalues(
 
 
 def gaussian_llc(
-    loss: Loss,
-    params: Params,
-    data: Data,
-    *,
-    nbeta: Float[Array, ""] | float,
-    gamma: Float[Array, ""] | float,
-    mask: PyTree | None = None,
+    loss: Loss, params: Params, data: Data, *, nbeta: Number, gamma: Number, mask: PyTree | None = None
 ) -> Scalar:
-    """1/2 sum_i nbeta h_i/(nbeta h_i + gamma), h the eigenvalues of H: lambda-hat if the loss is a quadratic at its minimum.
+    """1/2 sum_i nbeta h_i/(nbeta h_i + gamma), h the eigenvalues of H: lambda-hat of a quadratic at its minimum.
 
-    Half of MacKay's (1992) effective number of parameters: what to hold lambda-hat against before calling it singular.
-    NaN where nbeta H + gamma is not positive definite: there is no such Gaussian. Needs d^2 numbers.
+    Half of MacKay's (1992) effective number of parameters. NaN where nbeta H + gamma is not positive definite. Needs
+    d^2 numbers.
     """
     H = hessian(loss, params, data, mask=mask)
     zeros, ones = jnp.zeros_like(H[0]), jnp.ones_like(H[0])
@@ -102,8 +91,8 @@ def gaussian_llc_quadrature(
     params: Params,
     data: Data,
     *,
-    nbeta: Float[Array, ""] | float,
-    gamma: Float[Array, ""] | float,
+    nbeta: Number,
+    gamma: Number,
     probes: int,
     iterations: int,
     mask: PyTree | None = None,
@@ -111,7 +100,7 @@ def gaussian_llc_quadrature(
     """`gaussian_llc` for large models, gamma > 0: stochastic Lanczos quadrature (Ubaru, Chen, Saad 2017).
 
     The standard error is that of the probes. The quadrature's own error falls as exp(-4 iterations/sqrt(condition)),
-    condition = 1 + nbeta h_max/gamma, faster if few eigenvalues stand out: double the iterations to see it.
+    condition = 1 + nbeta h_max/gamma.
     """
 
     def share(h: Array) -> Array:
@@ -125,10 +114,7 @@ def gaussian_llc_quadrature(
 def _over_probes(
     key: Key[Array, ""], integrand: Callable, product: Callable[[Params], Params], params: Params, *, probes: int
 ) -> Estimate:
-    if probes < 2:
-        raise ValueError(f"got probes={probes}: write probes=2 or more, or there is no standard error")
+    require(">= 2", probes=probes)  # one has no standard error
     estimator = stochtrace.estimator_monte_carlo_mean_and_sem(integrand, stochtrace.sampler_signs(params, num=probes))
     value, sem = estimator(product, key)
-    return Estimate(
-        value, sem * jnp.sqrt(probes / (probes - 1))
-    )  # matfree divides the variance by the number of probes
+    return Estimate(value, sem * jnp.sqrt(probes / (probes - 1)))  # matfree divides the variance by `probes`

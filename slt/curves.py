@@ -23,8 +23,7 @@ class Regression(NamedTuple):
 def regress(loss: Float[Array | np.ndarray, "*axes"], value: Float[Array | np.ndarray, "*axes"]) -> Regression:
     """lambda-hat on L(w*) over the checkpoints of a curve.
 
-    Where E[L] is the same at every checkpoint, lambda-hat = nbeta (E[L] - L(w*)) has slope -nbeta and R^2 = 1: the
-    chains forget the checkpoint, and the curve is the loss with its sign turned.
+    Where chains forget the checkpoint, E[L] is the same at all, and the slope is -nbeta with R^2 = 1.
     """
     loss, value = (np.ravel(np.asarray(leaf, float)) for leaf in (loss, value))
     if loss.size < 2 or not np.isfinite(loss + value).all() or np.ptp(loss) == 0 or np.ptp(value) == 0:
@@ -36,8 +35,7 @@ def regress(loss: Float[Array | np.ndarray, "*axes"], value: Float[Array | np.nd
 def curve_verdict(llc: LLC) -> list[Finding]:
     """What is wrong with a curve (leading axes of checkpoints): first what only the curve can show.
 
-    Five checkpoints or more are needed for the regression: estimates that do not depend on the loss are then taken
-    for it in less than 1 of 1000 curves. Then, how many checkpoints each finding of `verdict` is true of.
+    It needs five checkpoints or more. Then, how many checkpoints each finding of `verdict` is true of.
     """
     each = rows(llc)
     counts: Counter[Kind] = Counter(finding.kind for row in each for finding in verdict(row))
@@ -56,10 +54,8 @@ def _disguise(llc: LLC) -> list[Finding]:
     spread = f"E[L] varies by {chain:.3g} over the checkpoints, L(w*) by {centre:.3g}"
     nbeta = np.median(np.asarray(llc.value) / (np.asarray(llc.mean_loss) - np.asarray(llc.loss_at_centre)))
     if abs(slope / nbeta + 1) < 0.1:
-        text = (
-            f"{fit}, and {spread}: the chains forget the checkpoint they start from, so the curve is the loss with its "
-            "sign turned; raise gamma, or lower nbeta"
-        )
-        return [Finding("saturated curve", text)]
-    text = f"{fit} ({spread}): the curve tells nothing that the loss does not; show both"
-    return [Finding("affine in the loss", text)]
+        advice = "chains forget where they start: raise gamma, or lower nbeta"
+        return [Finding("saturated curve", f"{fit}, and {spread}: {advice}")]
+    return [
+        Finding("affine in the loss", f"{fit} ({spread}): the curve tells nothing that the loss does not; show both")
+    ]

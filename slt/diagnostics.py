@@ -46,10 +46,8 @@ class Finding(NamedTuple):
 def verdict(llc: LLC) -> list[Finding]:
     """What is wrong with one estimate and what to change; empty if nothing was found. Runs on the host.
 
-    How often each kind is found where nothing is wrong, on regular models whose chains have forty effective draws or
-    more, exactly sampled or on minibatches: "not stationary" in at most 2 of 100 estimates, "too few effective draws"
-    in 1 of 100, the others in 1 of 1000. The step size is judged by the acceptance; where there is none, only by
-    lambda-hat > d/2. Saturation is seen where the chance loss was given.
+    False alarms on regular models whose chains have forty effective draws or more: "not stationary" in at most 2 of
+    100 estimates, "too few effective draws" in 1 of 100, the others in 1 of 1000.
     """
     trace = np.asarray(llc.trace, float)
     if not np.all(np.isfinite(trace)):
@@ -82,11 +80,8 @@ def rows(llc: LLC) -> list[LLC]:
 def _negative(llc: LLC, trace: Trace) -> Iterator[Finding]:
     value, stderr = float(llc.value), float(llc.stderr)
     if value < -2 * stderr:
-        yield Finding(
-            "negative",
-            f"lambda-hat = {value:.3g} +- {stderr:.2g}, the chains found a lower loss, so w* is no minimum at this "
-            "scale; train longer, or raise gamma",
-        )
+        text = f"lambda-hat = {value:.3g} +- {stderr:.2g}: w* is no minimum at this scale; train longer, or raise gamma"
+        yield Finding("negative", text)
 
 
 def _escaped(llc: LLC, trace: Trace) -> Iterator[Finding]:
@@ -96,11 +91,8 @@ def _escaped(llc: LLC, trace: Trace) -> Iterator[Finding]:
     lower = late.mean(axis=1) < -4 * _stderr(late)
     out = np.flatnonzero(below if llc.exact else lower)
     if len(out) > 0 and (len(out) < len(trace) or llc.value >= 0):
-        yield Finding(
-            "escaped",
-            f"{len(out)} of {len(trace)} chains (first: chain {out[0]}) found a basin with a lower loss than L(w*) and "
-            "are in it in the second half of their draws; raise gamma, or leave these chains out",
-        )
+        text = f"{len(out)} of {len(trace)} chains (first: chain {out[0]}) end in a basin with a lower loss than L(w*)"
+        yield Finding("escaped", f"{text}; raise gamma, or leave these chains out")
 
 
 def _transient(llc: LLC, trace: Trace) -> Iterator[Finding]:
@@ -115,17 +107,13 @@ def _transient(llc: LLC, trace: Trace) -> Iterator[Finding]:
     halves = late.mean() - trace[:, : trace.shape[1] // 2].mean()
     drift = halves / (2 * float(llc.stderr)) if llc.stderr > 0 else 0.0
     if abs(z) > MAX_DRIFT or low:
-        yield Finding(
-            "not stationary",
-            f"the first tenth of the draws has the mean {first.mean():.3g}, the second half {late.mean():.3g} "
-            f"({z:+.1f} standard errors), so the warm-up is in the estimate; take a longer warmup",
-        )
+        text = f"the first tenth of the draws has the mean {first.mean():.3g}, the second half {late.mean():.3g} "
+        yield Finding("not stationary", f"{text}({z:+.1f} standard errors); take a longer warmup")
     elif abs(drift) > MAX_DRIFT:
-        yield Finding(
-            "not stationary",
-            f"the trace moves by {drift:+.1f} standard errors between its halves; take a longer warmup, and longer "
-            "chains",
+        text = (
+            f"the trace moves by {drift:+.1f} standard errors between its halves; take a longer warmup and more draws"
         )
+        yield Finding("not stationary", text)
 
 
 def _effective(llc: LLC, trace: Trace) -> Iterator[Finding]:
@@ -136,20 +124,14 @@ def _effective(llc: LLC, trace: Trace) -> Iterator[Finding]:
     elif not llc.ess >= needed:
         ratio = needed / float(llc.ess)
         times = f"{np.ceil(ratio):.0f} times" if np.isfinite(ratio) else "many times"
-        yield Finding(
-            kind,
-            f"{float(llc.ess):.0f} of {trace.size}, {needed:.0f} are needed; take {times} the draws, or a larger step "
-            "size if acceptance allows",
-        )
+        text = f"{float(llc.ess):.0f} of {trace.size}, {needed:.0f} are needed; take {times} the draws, or larger steps"
+        yield Finding(kind, text)
 
 
 def _agreement(llc: LLC, trace: Trace) -> Iterator[Finding]:
     if llc.rhat > MAX_RHAT:
-        yield Finding(
-            "chains disagree",
-            f"R-hat = {float(llc.rhat):.2f}, {MAX_RHAT} is allowed; take longer chains, or a larger gamma if they left "
-            "the basin",
-        )
+        text = f"R-hat = {float(llc.rhat):.2f}, {MAX_RHAT} is allowed; take longer chains, or a larger gamma"
+        yield Finding("chains disagree", text)
 
 
 def _step(llc: LLC, trace: Trace) -> Iterator[Finding]:
@@ -157,11 +139,10 @@ def _step(llc: LLC, trace: Trace) -> Iterator[Finding]:
     acceptance, bias, most = float(llc.acceptance), float(llc.step_bias), float(llc.free) / 2
     kind = "step size too large"
     if np.isnan(acceptance) and llc.value > (1 + MAX_STEP_BIAS / 2) * most + 4 * llc.stderr:
-        yield Finding(
-            kind,
-            f"lambda-hat = {float(llc.value):.3g}, and half of the {2 * most:.0f} free parameters is the most it can "
-            "be: steps or the noise of minibatches heat the chains; halve it",
+        text = (
+            f"lambda-hat = {float(llc.value):.3g}, and half of the {2 * most:.0f} free parameters is the most it can be"
         )
+        yield Finding(kind, f"{text}: steps or minibatches heat the chains; halve it")
     if bias > MAX_STEP_BIAS:
         text = f"acceptance {acceptance:.2f}, with which lambda-hat may be {bias:.0%} too large; halve it"
         yield Finding(kind, text)
@@ -180,11 +161,8 @@ def _rounded(llc: LLC, trace: Trace) -> Iterator[Finding]:
     """The least gap between two values of the trace is nbeta times the spacing of the loss's numbers, or more."""
     values = np.unique(trace)
     if len(values) > 1 and (gap := np.diff(values).min()) > llc.stderr:
-        yield Finding(
-            "rounded",
-            f"the draws of lambda-hat come in steps of {gap:.2g}, and its standard error is {float(llc.stderr):.2g}, "
-            "so L(w*) alone is off by more; let the loss return each example's loss less the one at w*, or use float64",
-        )
+        text = f"the draws of lambda-hat come in steps of {gap:.2g}, and its standard error is {float(llc.stderr):.2g}"
+        yield Finding("rounded", f"{text}; let the loss return each example's loss less the one at w*, or use float64")
 
 
 def _stderr(chains: Trace) -> Float[np.ndarray, " chains"]:

@@ -8,19 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key, PyTree, Scalar
 
 from slt.chains import NOTHING, Chains, Fold, Sampling, run_chains
-from slt.samplers.base import (
-    Data,
-    Loss,
-    Number,
-    Params,
-    Sampler,
-    free_parameters,
-    localised,
-    mean_loss,
-    paired,
-    require,
-    unknown,
-)
+from slt.samplers import base
+from slt.samplers.base import Data, Loss, Number, Params, Sampler
 from slt.statistics import ess, rhat, step_bias
 
 
@@ -36,14 +25,11 @@ class LLC(NamedTuple):
 
     value: lambda-hat = nbeta (E[L] - L(w*)).      stderr: its Monte-Carlo standard error, autocorrelation included.
     ess: effective number of draws, of chains * draws.      rhat: split R-hat of the chains.
-    acceptance: mean acceptance probability of the steps in a Metropolis test; NaN where there is none to compute, on
-    minibatches and for samplers with a velocity and friction.
+    acceptance: mean acceptance probability of a Metropolis test; NaN on minibatches and where there is none to compute.
     exact: each loss was computed on all the data.      rejects: the sampler has a Metropolis test.
     loss_at_centre: L(w*) on the full data.      mean_loss: E[L] over the draws.
-    saturation: (E[L] - L(w*))/(chance - L(w*)); near 1 the chains have forgotten w*, and lambda-hat is the loss with
-    its sign turned (NaN where no chance loss was given).
-    step_bias: at most by which share of itself it is too large because steps are finite (`step_bias`); 0 for a sampler
-    that rejects, NaN where there is no acceptance to tell.
+    saturation: (E[L] - L(w*))/(chance - L(w*)), 1 where chains have forgotten w*; NaN where no chance loss was given.
+    step_bias: share of itself by which finite steps make it too large, at most; NaN where there is no acceptance.
     free: number of parameters that move; half of it is the most that lambda can be.
     trace: nbeta (L - L(w*)), shape (chains, draws); on minibatches both losses are those of one minibatch.
     """
@@ -64,12 +50,8 @@ class LLC(NamedTuple):
 
 
 def default_nbeta(n: int) -> float:
-    """n/log n, n the size of the data set (Watanabe 2013: the inverse temperature 1/log n of the WBIC).
-
-    devinterp's function of this name puts the size of the minibatch in the place of n.
-    """
-    if n < 2:
-        raise ValueError(f"got n={n}: n/log n needs two examples or more")
+    """n/log n, n the size of the data set, not of a minibatch (Watanabe 2013)."""
+    base.require(">= 2", n=n)
     return n / log(n)
 
 
@@ -92,10 +74,9 @@ def estimate_llc(
 ) -> LLC:
     """lambda-hat(w*) = nbeta (E_w[L(w)] - L(w*)), the mean over chains started at w* = `params` and held near it.
 
-    Lau et al. 2023 (arXiv 2308.12108), with the target of `localised`. Each chain takes `warmup` steps
-    that are thrown away, then `draws * thin` of which every thin-th is kept. On minibatches L(w*) is the loss on each
-    draw's own minibatch, a control variate. `chance` is the loss of an untrained or constant model:
-    with it the estimate says how far the chains went towards it. Pure: `vmap` it over checkpoints for a curve.
+    Lau et al. 2023 (arXiv 2308.12108), with the target of `localised` and the chains of `Sampling`. On minibatches
+    L(w*) is the loss on each draw's own minibatch, a control variate. `chance` is the loss of an untrained or constant
+    model, for the field `saturation`. Pure: `vmap` it over checkpoints for a curve.
     """
     sampling = Sampling(chains, warmup, draws, thin, batch_size)
     options = Options(nbeta, gamma, sampling, mask, chance)
@@ -124,12 +105,12 @@ def estimate_and_fold(
 ) -> tuple[LLC, Any]:
     """`estimate_llc`, and what `fold` made of the draws: one carry a chain."""
     nbeta, gamma, sampling, mask, chance = options
-    require("> 0", nbeta=nbeta)
-    potential = localised(loss, data, params, nbeta=nbeta, gamma=gamma, batch_size=sampling.batch_size, mask=mask)
+    base.require("> 0", nbeta=nbeta)
+    potential = base.localised(loss, data, params, nbeta=nbeta, gamma=gamma, batch_size=sampling.batch_size, mask=mask)
     with jax.debug_nans(False):  # NaN is a value here: trouble is found by `verdict`, and never raised
-        loss_at_centre = mean_loss(loss, params, data)
+        loss_at_centre = base.mean_loss(loss, params, data)
         if not potential.exact:
-            potential = paired(potential, params, loss_at_centre)
+            potential = base.paired(potential, params, loss_at_centre)
         run = run_chains(key, sampler, potential, params, sampling, fold=fold)
         llc = summary(
             run,
@@ -137,7 +118,7 @@ def estimate_and_fold(
             loss_at_centre=loss_at_centre,
             exact=potential.exact,
             rejects=sampler.rejects,
-            free=free_parameters(params, mask),
+            free=base.free_parameters(params, mask),
             chance=chance,
         )
     return llc, run.folded
@@ -167,7 +148,7 @@ def summary(
         rejects=jnp.asarray(rejects),
         loss_at_centre=loss_at_centre,
         mean_loss=jnp.mean(run.loss),
-        saturation=unknown() if chance is None else rise / (chance - loss_at_centre),
+        saturation=base.unknown() if chance is None else rise / (chance - loss_at_centre),
         step_bias=jnp.zeros(()) if rejects else step_bias(acceptance, value, free),
         free=jnp.asarray(free, jnp.float32),
         trace=trace,

@@ -1,4 +1,4 @@
-"""lambda-hat over a grid of step sizes, temperatures and localisations, and the part of it where none of them matters."""
+"""lambda-hat over a grid of step sizes, temperatures and localisations, and the part of it where none matters."""
 
 import itertools
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Scalar
 from slt.curves import rows
 from slt.diagnostics import verdict
 from slt.estimate import LLC
+from slt.samplers.base import require
 
 ERRORS = 2.0  # standard errors off the median that still agree
 
@@ -27,15 +28,10 @@ def llc_grid(
 ) -> LLC:
     """`estimate(step_size, nbeta, gamma)` at every setting, in one program: an LLC with leading axes (s, b, g).
 
-    An estimate that closes over one key gives all cells the same random numbers, so that a whole grid errs together,
-    and neighbours differ by less than their standard errors say. `block` cells run side by side; the memory that chains
-    need is that of a block, and the traces of all are kept: raise `thin` where they are too many.
+    An estimate that closes over one key gives all cells the same random numbers. `block` cells run side by side; the
+    traces of all are kept.
     """
-    for name, values in (("step_sizes", step_sizes), ("nbetas", nbetas), ("gammas", gammas)):
-        if len(values) == 0:
-            raise ValueError(f"got no {name}: write at least one, {name}=jnp.array([...])")
-    if block < 1:
-        raise ValueError(f"got block={block}: write 1 cell or more")
+    require(">= 1", step_sizes=len(step_sizes), nbetas=len(nbetas), gammas=len(gammas), block=block)
     axes = jnp.meshgrid(jnp.asarray(step_sizes), jnp.asarray(nbetas), jnp.asarray(gammas), indexing="ij")
     flat = [jnp.ravel(axis) for axis in axes]
     cells = jax.lax.map(lambda setting: estimate(*setting), flat, batch_size=min(block, axes[0].size))
@@ -46,7 +42,7 @@ class Plateau(NamedTuple):
     """The largest part of a grid of estimates where the setting does not matter.
 
     value: the median of its estimates.      stderr: the median of theirs; shared random numbers do not average out.
-    low, high: the least and the largest of them.      member: which cells it has.  NaN and none where there is no such part.
+    low, high: the least and the largest of them.      member: which cells it has.  NaN and none where there is none.
     """
 
     value: float
@@ -61,10 +57,8 @@ def plateau(llc: LLC, *, tolerance: float = 0.1) -> Plateau:
 
     `llc` has any leading axes. A block is a range of neighbouring settings along each of them, two or more of every
     axis that has two. All its cells are passed, have an error below tolerance |v|, and are off v, their median, by at
-    most tolerance |v| or two standard errors. Of blocks of one size the last counts, the one at larger step sizes: at
-    the smallest, where chains have not moved along the flat directions, it does not matter either. A sheet on which
-    lambda-hat is proportional to nbeta, as where chains forget w*, is none, and nor is a ridge on which two errors
-    cancel. On the host.
+    most tolerance |v| or two standard errors. Of blocks of one size the last counts, the one at larger step sizes. On
+    the host.
     """
     value, stderr = np.asarray(llc.value, float), np.asarray(llc.stderr, float)
     passed = np.reshape([not verdict(row) for row in rows(llc)], value.shape)

@@ -1,8 +1,7 @@
 """How losses move together under the localised posterior: Bayesian influence and the loss kernel.
 
-All are posterior covariances, accumulated as the chains go, so memory does not grow with the number of draws. Factors:
-with U = nbeta L + ..., L = sum_i l_i/n, raising the weight of example i in that mean, 1/n, by d/n changes E[phi] by
--(nbeta/n) Cov(l_i, phi) d. The influence is the covariance with its sign, without nbeta/n, as in the literature.
+All are posterior covariances, accumulated as the chains go. With L = sum_i l_i/n, raising the weight of example i by
+d/n changes E[phi] by -(nbeta/n) Cov(l_i, phi) d; the influence is without nbeta/n, as in the literature.
 """
 
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from slt.chains import Chains, Covariance, Sampling, covariance, jackknife, pooled, run_chains
 from slt.curvature import hessian_vector_product
-from slt.samplers.base import Data, Loss, Params, Sampler, localised, select
+from slt.samplers.base import Data, Loss, Number, Params, Sampler, localised, select
 
 
 class Dependence(NamedTuple):
@@ -39,16 +38,15 @@ def loss_kernel(
     data: Data,
     sampler: Sampler,
     *,
-    nbeta: Float[Array, ""] | float,
-    gamma: Float[Array, ""] | float,
+    nbeta: Number,
+    gamma: Number,
     sampling: Sampling,
     mask: PyTree | None = None,
     examples: Data | None = None,
 ) -> Dependence:
-    """K_ij = Cov(l_i, l_j) of the per-example losses under the posterior near `params`: (n, n), positive semidefinite.
+    """K_ij = Cov(l_i, l_j) of the losses of `examples`, by default `data`, under the posterior of `data` near `params`.
 
-    The loss kernel (arXiv 2509.26537). The posterior is that of `data`; the examples i, j are those of `examples`,
-    `data` if not given. Each draw costs one evaluation of all their losses and an outer product: raise `thin`.
+    The loss kernel (arXiv 2509.26537).
     """
     losses = example_losses(loss, data if examples is None else examples, params)
     potential = localised(loss, data, params, nbeta=nbeta, gamma=gamma, batch_size=sampling.batch_size, mask=mask)
@@ -64,15 +62,15 @@ def bayesian_influence(
     sampler: Sampler,
     *,
     observable: Callable[[Params], Array],
-    nbeta: Float[Array, ""] | float,
-    gamma: Float[Array, ""] | float,
+    nbeta: Number,
+    gamma: Number,
     sampling: Sampling,
     mask: PyTree | None = None,
 ) -> Dependence:
     """BIF_ij = -Cov(l_i, phi_j) for the examples i of `data` and phi = observable(params): a number or (q,).
 
-    The local Bayesian influence function (arXiv 2509.26544): what phi gains, to first order, when example i is weighed
-    more. With queries, observable = lambda params: loss(params, queries). At leading order it is `damped_influence`.
+    The local Bayesian influence function (arXiv 2509.26544). With queries, observable = lambda params: loss(params,
+    queries). At leading order it is `damped_influence`.
     """
     losses = example_losses(loss, data, params)
     potential = localised(loss, data, params, nbeta=nbeta, gamma=gamma, batch_size=sampling.batch_size, mask=mask)
@@ -86,15 +84,15 @@ def damped_influence(
     data: Data,
     *,
     observable: Callable[[Params], Array],
-    nbeta: Float[Array, ""] | float,
-    gamma: Float[Array, ""] | float,
+    nbeta: Number,
+    gamma: Number,
     mask: PyTree | None = None,
     iterations: int = 100,
 ) -> Float[Array, "n q"]:
-    """-(1/nbeta) grad l_i' (H + gamma/nbeta)^-1 grad phi_j: the classical influence, with the factor of the Bayesian one.
+    """-grad l_i' (nbeta H + gamma)^-1 grad phi_j: the classical influence, with the factor of the Bayesian one.
 
-    What -Cov(l_i, phi_j) is under the Gaussian with precision nbeta H + gamma, to first order in the losses. Conjugate
-    gradients on Hessian-vector products: needs nbeta H + gamma positive; of the per-example gradients only products.
+    What -Cov(l_i, phi_j) is under the Gaussian with precision nbeta H + gamma > 0, to first order in the losses.
+    Conjugate gradients on Hessian-vector products.
     """
     product = hessian_vector_product(loss, params, data, mask=mask)
     precision = lambda v: jax.tree.map(lambda h, v: nbeta * h + gamma * v, product(v), v)
@@ -115,10 +113,7 @@ def example_losses(loss: Loss, data: Data, centre: Params) -> Callable[[Params],
     """w -> the losses of the n examples, computed in the types of `centre`, as the potential does."""
     n, shape = len(jax.tree.leaves(data)[0]), jax.eval_shape(loss, centre, data).shape
     if shape != (n,):
-        raise ValueError(
-            f"the loss returns shape {shape} for {n} examples: covariances need one number for each, shape ({n},); "
-            "write a loss that leaves the mean to the caller"
-        )
+        raise ValueError(f"the loss returns shape {shape} for {n} examples: leave out its mean, for shape ({n},)")
     return lambda params: loss(jax.tree.map(lambda w, c: jnp.asarray(w, jnp.result_type(c)), params, centre), data)
 
 

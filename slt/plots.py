@@ -3,13 +3,13 @@
 import itertools
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, SupportsFloat
 
 import numpy as np
 
 Axes = Any  # of Matplotlib
 Dataset = Any  # of xarray
-Phase = tuple[float | int, float | int, str]
+Phase = tuple[SupportsFloat, SupportsFloat, str]
 
 LOSS, LLC, FINDING = "0.25", "#0072B2", "#D55E00"  # told apart without colour vision too
 DECADES = 100  # from this ratio on an axis is logarithmic
@@ -19,10 +19,8 @@ def curve(data: Dataset, axes: Any = None, x: str = "step", *, phases: Sequence[
     """The loss L(w*) and lambda-hat with its standard error over `x`, of a data set with the fields of an `LLC`.
 
     Further dimensions are runs: a thin line each, and their median thick. A checkpoint with something in `findings` is
-    marked. Shaded are `phases`, (begin, end, name), or what lies between the steps of a variable `boundary`.
-
-    axes: two, for loss and lambda-hat; or one, on which the loss has a scale at the right. Without any, the result is a
-    new Figure.
+    marked. Shaded are `phases`, (begin, end, name), or what lies between the steps of a variable `boundary`. axes: two,
+    or one with the loss at the right; without any, the result is a new Figure.
     """
     missing = [name for name in ("value", "stderr", "loss_at_centre") if name not in data]
     if missing or x not in data["value"].dims:

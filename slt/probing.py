@@ -99,10 +99,7 @@ def gradient_noise(key: Key[Array, ""], loss: Loss, params: Params, data: Data, 
 
 
 def scale(value: PerCheckpoint) -> Float[np.ndarray, " checkpoints"]:
-    """What errors are measured against: lambda-hat, but at least a tenth of the largest; that one where it is negative.
-
-    A checkpoint that is no minimum has no lambda-hat of which an error could be a share.
-    """
+    """What errors are shares of: lambda-hat, but at least a tenth of the largest; that one where it is negative."""
     value = np.asarray(value)
     largest = max(float(np.nanmax(np.append(value, 0.0))), 0.1)
     return np.where(value > 0, np.maximum(value, 0.1 * largest), largest)

@@ -1,8 +1,7 @@
 """Refined learning coefficients (Wang et al. 2024, arXiv 2410.02984): of a block of the weights, and on other data.
 
-The weight-refined coefficient lets a block V of the parameters move and holds the others at w*; the data-refined one
-takes another data set q' for the chains *and* for the losses: lambda(w*; V, q') = nbeta (E[L_q'] - L_q'(w*)) under
-exp(-nbeta L_q' - gamma/2 |v - v*|^2) on V. So `per_block` refines the weights, and the data are refined by other data.
+lambda(w*; V, q') = nbeta (E[L_q'] - L_q'(w*)) under exp(-nbeta L_q' - gamma/2 |v - v*|^2) on a block V of the weights,
+the others held at w*. `per_block` refines the weights; another data set q' in the estimate refines the data.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from slt.samplers.base import Params
+from slt.samplers.base import Params, require
 
 Result = TypeVar("Result")
 
@@ -23,8 +22,8 @@ def blocks(params: Params, depth: int | None = None) -> dict[str, PyTree]:
     Pure in shapes: `params` may be traced. `{"all": True, **blocks(params)}` adds the whole; a mask of one's own is a
     pytree of booleans like `params`, or a prefix of it: {"W": W_is_free, "b": False}.
     """
-    if depth is not None and depth < 1:
-        raise ValueError(f"got depth={depth}: write depth=1 for the top-level subtrees, or None for the leaves")
+    if depth is not None:
+        require(">= 1", depth=depth)
     leaves, tree = jax.tree_util.tree_flatten_with_path(params)
     paths = [path[:depth] for path, _ in leaves]
     names = {path: jax.tree_util.keystr(path, simple=True, separator=".") for path in dict.fromkeys(paths)}
@@ -36,8 +35,7 @@ def blocks(params: Params, depth: int | None = None) -> dict[str, PyTree]:
 def per_block(f: Callable[[PyTree], Result], params: Params, masks: Mapping[str, PyTree]) -> dict[str, Result]:
     """{name: f(mask)} for every mask, as one program: `vmap` over the masks, stacked leaf by leaf of `params`.
 
-    Of `lambda mask: estimate_llc(..., mask=mask)` the weight-refined coefficients lambda(w*; V, q), whose blocks share
-    their random numbers. On several data sets of one size, `vmap` it over them stacked.
+    Of `lambda mask: estimate_llc(..., mask=mask)`, the weight-refined coefficients; blocks share their random numbers.
     """
     if not masks:
         raise ValueError("got no masks: write masks=blocks(params)")

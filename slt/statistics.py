@@ -37,9 +37,9 @@ def autocorrelation_time(trace: Float[np.ndarray, "chains draws"]) -> float:
 def step_bias(acceptance: Scalar, value: Scalar, free: Float[Array, ""] | float | int) -> Scalar:
     """At most by which share of itself unadjusted Langevin overestimates lambda: b = (x/4)/(1 - x/4), x a step eps A.
 
-    On a quadratic a coordinate is off by b(eps A_i) (`slt.theory.regular_finite`), and the acceptance is 2 Phi(-s/2)
-    with s^2 = sum_i (eps A_i)^3/16 (Roberts and Rosenthal 1998, section 2, for a Gaussian). About 2 lambda-hat of the
-    `free` coordinates are weighed: their mean x is at most (16 s^2/max(1, 2 lambda-hat))^(1/3). NaN on minibatches.
+    On a quadratic a coordinate is off by b(eps A_i), and the acceptance is 2 Phi(-s/2) with s^2 = sum_i (eps A_i)^3/16
+    (Roberts and Rosenthal 1998, section 2). Of about 2 lambda-hat coordinates the mean x is at most
+    (16 s^2/max(1, 2 lambda-hat))^(1/3). NaN on minibatches.
     """
     s = -2 * norm.ppf(acceptance / 2)
     x = jnp.cbrt(16 * s**2 / jnp.clip(2 * value, 1, jnp.maximum(free, 1)))

@@ -1,19 +1,16 @@
 """The learning coefficient of a deep linear network at a particular point, from the ranks of its partial products.
 
-Networks W_L ... W_1 are sorted by their rank arrays r_ij = rank(W_j ... W_{i+1}), 0 <= i <= j <= L, with r_ii = d_i: the
-orbits of a quiver of type A. The orbits that come near a point are those with r' >= r (Abeasis and Del Fra 1985), and
-with the product's rank r_0L held, the set of true parameters near the point is a union of them. The learning
-coefficient taken here is half of the least codimension among them: it never exceeds that, for two layers it is that
-(Schur complements lead to Aoyagi and Watanabe 2005), and at the most degenerate point it is Aoyagi 2024's global value.
+Networks W_L ... W_1 are sorted by their rank arrays r_ij = rank(W_j ... W_{i+1}), 0 <= i <= j <= L, with r_ii = d_i:
+the orbits of a quiver of type A. Near a point are those with r' >= r (Abeasis and Del Fra 1985), and the true
+parameters near it are the union of those with its r_0L. The learning coefficient taken here is half of the least
+codimension among them: it never exceeds that, for two layers it is that (Schur complements lead to Aoyagi and Watanabe
+2005), and at the most degenerate point it is Aoyagi 2024's global value.
 
-The least codimension is found exactly. Write a representation as intervals [i, j], basis vectors that live from layer i
-to layer j. In an orbit of least codimension the intervals that touch neither end do not interact, and only two counts
-matter: alpha_t, the intervals that start at the inputs, reach layer t and end before the outputs; beta_t, those that
-start later, have begun by layer t and end at the outputs. With M_t = d_t - r the codimension in the fibre is
+In an orbit of least codimension two counts of basis vectors matter: alpha_t, those that start at the inputs, reach
+layer t and end before the outputs; beta_t, those that start later, have begun by layer t and end at the outputs. With
+M_t = d_t - r the codimension in the fibre, minimised by dynamic programming, is r (d_0 + d_L - r) plus
 
-    r (d_0 + d_L - r) + sum_t (alpha_t - alpha_{t+1}) (M_{t+1} - alpha_{t+1}) + (beta_{t+1} - beta_t) (M_t - alpha_t - beta_t),
-
-a sum over neighbours, minimised by dynamic programming.
+    sum_t (alpha_t - alpha_{t+1}) (M_{t+1} - alpha_{t+1}) + (beta_{t+1} - beta_t) (M_t - alpha_t - beta_t).
 """
 
 import heapq
@@ -30,7 +27,7 @@ Path = Int[np.ndarray, "2 layers"]  # alpha and beta at every layer, inputs and 
 def rank_array(weights: Sequence[Float[ArrayLike, "_ _"]], *, tolerance: float = 1e-9) -> Ranks:
     """r_ij = rank(W_j ... W_{i+1}) of the layers W_1, ..., W_L, and r_ii = d_i; zero below the diagonal.
 
-    A singular value counts from `tolerance` times the product of the layers' norms on: give weights in double precision.
+    A singular value counts from `tolerance` times the product of the layers' norms on: give double precision.
     """
     layers = [np.asarray(W, float) for W in weights]
     ranks = np.diag([layers[0].shape[1], *(len(W) for W in layers)])
@@ -59,9 +56,8 @@ def codimension(ranks: Ranks) -> int:
 def deep_linear_local(ranks: Ranks, *, splits: int | None = None) -> float:
     """lambda at a point (W_1, ..., W_L) with this `rank_array`, for the product it has: never below the global value.
 
-    Best first: the dynamic programme leaves out conditions that tie distant layers; where its solution breaks one, the
-    values of a count are split in two. Most points need none; a few of five layers and more need thousands: NaN where
-    so many `splits` are not enough (None: there is no bound).
+    Best first: where the dynamic programme breaks a condition that ties distant layers, the values of a count are split
+    in two; NaN where so many `splits` are not enough (None: there is no bound).
     """
     ends = ranks[0, 0] + ranks[-1, -1]
     queue, done, order = [], [], itertools.count()  # the order decides between equal codimensions

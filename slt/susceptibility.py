@@ -1,8 +1,8 @@
 """Susceptibilities: how the loss of a component answers to a shift of the data (Baker et al. 2025, arXiv 2504.18274).
 
 Tilting the data to q_h = (1 - h) q + h q' changes an expectation by chi = (1/nbeta) d<phi>/dh = -Cov[phi, dL] at h = 0,
-dL = L_q' - L_q. For the component C, parameters v of w = (u, v), the paper takes phi_C = delta(u - u*)(L - L(w*)); for q'
-one example, dL_i = l_i - L. Positive: the component loses when there is more of the example.
+dL = L_q' - L_q. For the component C, parameters v of w = (u, v), the paper takes phi_C = delta(u - u*)(L - L(w*)); for
+q' one example, dL_i = l_i - L. Positive: the component loses when there is more of the example.
 """
 
 from collections.abc import Mapping
@@ -14,15 +14,14 @@ from jaxtyping import Array, Float, Key, PyTree, Scalar
 from slt.chains import Chains, Covariance, Sampling, covariance, jackknife, pooled, run_chains
 from slt.influence import example_losses
 from slt.refined import per_block
-from slt.samplers.base import Data, Loss, Params, Sampler, localised, mean_loss
+from slt.samplers.base import Data, Loss, Number, Params, Sampler, localised, mean_loss
 
 
 class Susceptibility(NamedTuple):
     """Of one component to n examples. Standard errors are from leaving out each chain in turn, NaN for one chain.
 
     value: -(E_C[phi dL_i] - E_C[phi] E[dL_i]), phi = L - L(w*), E_C with u held at u*, E without. It is the paper's
-    chi times Z/Z_C, what the delta function costs: a positive number of the component alone, which the paper leaves
-    out of its estimator too, and so does devinterp 2.0.1, whose sign and factor are these.
+    chi times Z/Z_C, as its estimator and devinterp 2.0.1's.
     restricted: -Cov_C[phi, dL_i], both means with u held: (1/nbeta) d<phi>_C/dh with nothing left out.
     rise: E_C[phi]; times nbeta it is the weight-refined learning coefficient.
     acceptance, trace: as in `influence.Dependence`, of the chains of the component.
@@ -45,8 +44,8 @@ def susceptibilities(
     sampler: Sampler,
     *,
     masks: Mapping[str, PyTree],
-    nbeta: Float[Array, ""] | float,
-    gamma: Float[Array, ""] | float,
+    nbeta: Number,
+    gamma: Number,
     sampling: Sampling,
     examples: Data | None = None,
 ) -> dict[str, Susceptibility]:

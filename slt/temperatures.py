@@ -1,23 +1,17 @@
 """One learning coefficient from several inverse temperatures: by the mean, by the variance, by the slope.
 
-With T = 1/nbeta, x = nbeta (L - L(w*)) and E, Var under the localised posterior at that nbeta, which is `gamma`'s at
-every temperature:
+With T = 1/nbeta and E, Var under the localised posterior at that nbeta:
 
-    mean        lambda-hat(T) = E[x]                          needs the baseline L(w*)
-    variance    v(T) = Var[x] = nbeta^2 Var[L]                 needs none, but an exact sampler and all the data
-    slope       (E_1[L] - E_2[L])/(T_1 - T_2)                  needs none
+    mean        lambda-hat = nbeta (E[L] - L(w*))              needs the baseline L(w*)
+    variance    v = nbeta^2 Var[L]                             needs none, but an exact sampler and all the data
+    slope       (E_1[L] - E_2[L])/(T_1 - T_2)                  needs none: the mean of v over T_1..T_2
 
 (Watanabe 2013, section 4, for the slope; Watanabe 2009 and arXiv 2606.22389 for the variance.) All are lambda in the
-limit T -> 0. At finite T, E[L] has the derivative v(T) in T, so
-
-    v = lambda-hat - d lambda-hat/d log nbeta,    slope = the mean of v over T_1..T_2 = (lambda-hat_1 T_1 - lambda-hat_2 T_2)/(T_1 - T_2)
-
-and where they differ lambda-hat depends on the temperature. On the quadratic sum_i h_i w_i^2/2, with
-r_i = nbeta h_i/(nbeta h_i + gamma): lambda-hat = sum_i r_i/2 and v = sum_i r_i^2/2.
+limit T -> 0. At finite T, v = lambda-hat - d lambda-hat/d log nbeta.
 """
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,17 +19,14 @@ import numpy as np
 from jaxtyping import Array, Float, Key, Scalar
 
 from slt.estimate import LLC, Estimate
+from slt.samplers.base import require
 from slt.statistics import ess
-
-MAX_APART = 4.0  # standard errors between two ways to lambda
-TOLERANCE = 0.1  # of lambda: a smaller difference is no finding, however sure
 
 
 class Comparison(NamedTuple):
-    """lambda three ways over the same temperatures, and their differences with the standard errors of those.
+    """lambda three ways over the same temperatures (mean and variance averaged), and their differences.
 
-    mean, variance: averages over the temperatures.  slope: of E[L] in 1/nbeta.  The differences are of correlated
-    estimates: their errors are not those of the estimates added up.
+    The estimates are correlated: the errors of the differences are not theirs added up.
     """
 
     mean: Estimate
@@ -53,42 +44,18 @@ def llc_at_temperatures(
 ) -> LLC:
     """`estimate(key, nbeta)` at every nbeta, as one program: all fields have a leading axis of temperatures.
 
-    The sampler may depend on nbeta, for the largest stable step size scales with 1/nbeta: `mala(0.5 / nbeta)`.
     Temperatures do not share random numbers, so their errors are independent.
     """
-    if len(nbetas) == 0:
-        raise ValueError("got no nbetas: write at least one, nbetas=jnp.array([...])")
+    require(">= 1", temperatures=len(nbetas))
     return jax.vmap(estimate)(jax.random.split(key, len(nbetas)), jnp.asarray(nbetas))
 
 
-def by_variance(llc: LLC) -> Estimate:
-    """nbeta^2 Var[L] of one estimate: lambda without a baseline.
-
-    The error is that of the mean of squared deviations, by their own effective draws. For chains on all the data: the
-    losses of minibatches vary by themselves, and that variance would be in the result.
-    """
-    one, none = jnp.ones(1), jnp.zeros(1)
-    return combination(llc.trace[None], none, one)
-
-
-def by_slope(llc: LLC, nbetas: Float[Array, " temperatures"]) -> Estimate:
-    """The slope of E[L] in 1/nbeta over the leading axis of `llc`: least squares with weights nbeta^2.
-
-    The weights are right where lambda-hat has the same error at all temperatures; they do not depend on the draws, so
-    the estimate has no bias. L(w*) drops out, up to its rounding.
-    """
-    weights = slope_weights(nbetas)
-    return combination(llc.trace, weights, jnp.zeros_like(weights))
-
-
 def slope_weights(nbetas: Float[Array, " temperatures"]) -> Float[Array, " temperatures"]:
-    """The a_i of slope = sum_i a_i lambda-hat(nbeta_i), sum_i a_i = 1: what the slope makes of known values.
+    """The a_i of slope = sum_i a_i lambda-hat(nbeta_i): least squares of E[L] in 1/nbeta with weights nbeta^2.
 
-    a_i = nbeta_i (T_i - T)/sum_j nbeta_j^2 (T_j - T)^2 with T_i = 1/nbeta_i, T their mean with weights nbeta_i^2. The
-    a_i of the low nbetas are above one and those of the high ones negative.
+    a_i = nbeta_i (T_i - T)/sum_j nbeta_j^2 (T_j - T)^2 with T_i = 1/nbeta_i, T their mean with weights nbeta_i^2.
     """
-    if len(nbetas) < 2:
-        raise ValueError(f"got {len(nbetas)} temperature: a slope needs nbetas of length 2 or more")
+    require(">= 2", temperatures=len(nbetas))
     relative = nbetas / jnp.max(nbetas)
     T, weight = 1 / relative, relative**2
     apart = T - jnp.sum(weight * T) / jnp.sum(weight)
@@ -108,47 +75,6 @@ def compare(llc: LLC, nbetas: Float[Array, " temperatures"]) -> Comparison:
         variance_less_slope=of(-slope, mean),
         mean_less_variance=of(mean, -mean),
     )
-
-
-class Disagreement(NamedTuple):
-    """How ways to lambda differ. text: by how much, and what to do."""
-
-    kind: Literal["not finite", "baseline too high", "lambda-hat grows with nbeta", "variance apart"]
-    text: str
-
-
-def disagreements(
-    comparison: Comparison, *, max_apart: float = MAX_APART, tolerance: float = TOLERANCE
-) -> list[Disagreement]:
-    """What the three ways to lambda say of each other; empty if they agree. Runs on the host.
-
-    Two disagree if they are `max_apart` standard errors apart and more than `tolerance` of lambda. On a regular model
-    sampled well, fewer than one comparison in a hundred has a finding.
-    """
-    values = [float(estimate.value) for estimate in comparison[:3]]
-    said = "mean {:.3g}, variance {:.3g}, slope {:.3g}".format(*values)
-    if not np.isfinite(jax.tree.leaves(comparison)).all():
-        return [Disagreement("not finite", f"{said}; ask `verdict` of the estimate at each temperature")]
-    least = tolerance * max(map(abs, values))
-    baseline = _sign(comparison.mean_less_slope, max_apart, least)
-    found = []
-    if baseline < 0:
-        advice = "the mean alone needs L(w*), and w* is no minimum: train longer, or believe the slope"
-        found.append(Disagreement("baseline too high", f"{said}; {advice}"))
-    if baseline > 0:
-        advice = "logarithmic corrections or the localisation hold it down, or L(w*) is too low: raise nbeta, lower "
-        advice += "gamma, and compare with values at finite nbeta"
-        found.append(Disagreement("lambda-hat grows with nbeta", f"{said}; {advice}"))
-    if baseline == 0 and _sign(comparison.mean_less_variance, max_apart, least):
-        advice = "step size too large, minibatches in the recorded losses, or more than one basin"
-        found.append(Disagreement("variance apart", f"{said}; {advice}"))
-    return found
-
-
-def _sign(difference: Estimate, max_apart: float, least: float) -> int:
-    """The sign of a difference that is beyond its error and beyond `least`; else 0."""
-    value, stderr = map(float, difference)
-    return 0 if abs(value) <= max(max_apart * stderr, least) else int(np.sign(value))
 
 
 def combination(

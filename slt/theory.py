@@ -35,30 +35,19 @@ def normal_crossing(k: Sequence[int], h: Sequence[float] | None = None) -> tuple
 def reduced_rank(inputs: int, hidden: int, outputs: int, rank: int) -> tuple[float, int]:
     """Reduced-rank regression y = B A x at a true product of the given rank: the two-layer `deep_linear`.
 
-    Aoyagi and Watanabe 2005 (their M, H, N and r), case by case.
+    Aoyagi and Watanabe 2005.
     """
-    M, H, N, r = inputs, hidden, outputs, rank
-    if not 0 <= r <= min(M, H, N):
-        raise ValueError(f"got rank={r}: the product of {M} -> {H} -> {N} has rank 0..{min(M, H, N)}")
-    if N + r > M + H:
-        return (H * M - H * r + N * r) / 2, 1
-    if M + r > N + H:
-        return (H * N - H * r + M * r) / 2, 1
-    if H + r > M + N:
-        return M * N / 2, 1
-    odd = (M + H + N + r) % 2
-    return (-((H + r) ** 2) - M**2 - N**2 + 2 * (H + r) * (M + N) + 2 * M * N + odd) / 8, 1 + odd
+    return deep_linear((inputs, hidden, outputs), rank)
 
 
 def deep_linear(widths: Sequence[int], rank: int) -> tuple[float, int]:
     """The deep linear network W_L ... W_1, layer sizes `widths` (inputs first), at a true product of the given rank.
 
-    Aoyagi 2024 (Neural Networks 172, 106132), Theorem 1. With the excess widths M_s = d_s - r sorted, the l + 1
-    smallest for which sum >= l max and the next one is larger than sum/l make up the singular part.
+    Aoyagi 2024 (Neural Networks 172, 106132), Theorem 1, in the excess widths M_s = d_s - r, sorted.
     """
     if len(widths) < 2 or not 0 <= rank <= min(widths):
         raise ValueError(
-            f"got widths={list(widths)}, rank={rank}: at least two widths are needed, and a rank of 0..{min(widths)}"
+            f"got widths={list(widths)}, rank={rank}: write two widths or more, a rank of 0..{min(widths)}"
         )
     excess = sorted(d - rank for d in widths)
     l = next(l for l in range(1, len(excess)) if _is_bottleneck(excess, l))
@@ -69,46 +58,19 @@ def deep_linear(widths: Sequence[int], rank: int) -> tuple[float, int]:
     return value, a * (l - a) + 1
 
 
-def reduced_rank_local(
-    inputs: int, hidden: int, outputs: int, *, rank_A: int, rank_B: int, rank: int
-) -> tuple[float, int]:
-    """Reduced-rank regression y = B A x near a particular (A, B), whose product has the given rank.
-
-    The identified part of A and B is regular and splits off by Schur complements: (a N + b M - a b)/2 plus lambda of
-    `reduced_rank` at zero with M - a, H - a - b + r and N - b units; a, b, r the ranks of A, B and B A. The global value
-    is that of the least a and b, a = b = r. Any depth: `slt.strata.deep_linear_local`.
-    """
-    M, H, N, a, b, r = inputs, hidden, outputs, rank_A, rank_B, rank
-    if not max(0, a + b - H) <= r <= min(a, b) or a > min(M, H) or b > min(H, N):
-        raise ValueError(f"got ranks {a}, {b}, {r} of A, B, B A: no such {M} -> {H} -> {N} network exists")
-    value, multiplicity = reduced_rank(M - a, H - a - b + r, N - b, 0)
-    return (a * N + b * M - a * b) / 2 + value, multiplicity
-
-
-def power_sum(k: Sequence[int]) -> tuple[float, int]:
-    """K = sum_i w_i^{2 k_i}: sum_i 1/(2 k_i), which is nbeta E[K] at every nbeta if nothing holds w. Watanabe 2009."""
-    return sum(1 / (2 * k_i) for k_i in k), 1
-
-
-def norm_product(n: int, m: int) -> tuple[float, int]:
-    """K = |u|^2 |v|^2, u in R^n and v in R^m: min(n, m)/2, twice if n = m; polar coordinates make it a `normal_crossing`."""
-    return normal_crossing((1, 1), (n - 1.0, m - 1.0))
-
-
 def tanh_network(hidden: int) -> tuple[float, int]:
-    """y = sum_h b_h tanh(a_h x), one input and output, at the true function 0: (H + i^2 + i)/(4 i + 2), i = floor(sqrt H).
+    """y = sum_h b_h tanh(a_h x) at the true function 0: (H + i^2 + i)/(4 i + 2), i = floor(sqrt H), twice if i^2 = H.
 
-    Twice if i^2 = H. Aoyagi and Watanabe 2005, quoted from memory; integrals in the tests confirm H = 1, 2, 3.
+    Aoyagi and Watanabe 2005, quoted from memory; integrals in the tests confirm H = 2, 3.
     """
     i = isqrt(hidden)
     return (hidden + i**2 + i) / (4 * i + 2), 2 if i**2 == hidden else 1
 
 
 def quadratic_network(inputs: int, hidden: int, outputs: int) -> tuple[float, int]:
-    """y = V (W^T x)^2, W: (inputs, hidden), V: (outputs, hidden), at a generic point: half the dimension of its functions.
+    """y = V (W^T x)^2, W: (d, K), V: (p, K), at a generic point: min(K (d + p - 1), p d (d + 1)/2)/2.
 
-    min(K (d + p - 1), p d (d + 1)/2)/2, for inputs of full rank and outside the defective cases of Alexander and
-    Hirschowitz (arXiv 2603.01192, corollary 4.2).
+    Outside the defective cases of Alexander and Hirschowitz (arXiv 2603.01192, corollary 4.2).
     """
     d, K, p = inputs, hidden, outputs
     return min(K * (d + p - 1), p * d * (d + 1) // 2) / 2, 1
@@ -123,8 +85,7 @@ def _is_bottleneck(excess: list[int], l: int) -> bool:
 def regular_finite(curvatures: Float[ArrayLike, " d"], *, nbeta: float, gamma: float, step_size: float = 0.0) -> float:
     """nbeta E[K] for K = sum_i h_i w_i^2/2 localised by gamma: 1/2 sum_i nbeta h_i/(nbeta h_i + gamma).
 
-    With a step size, what unadjusted Langevin (SGLD on all the data) returns: each coordinate's variance is larger by
-    1/(1 - eps A_i/4), A_i = nbeta h_i + gamma, the stationary law of its autoregression; infinite at eps A_i >= 4.
+    With a step size, that of unadjusted Langevin: variances are larger by 1/(1 - eps A_i/4), A_i = nbeta h_i + gamma.
     """
     h = np.asarray(curvatures, float)
     A = nbeta * h + gamma
@@ -136,9 +97,8 @@ def regular_finite(curvatures: Float[ArrayLike, " d"], *, nbeta: float, gamma: f
 def normal_crossing_finite(k: Sequence[int], *, nbeta: float, gamma: float | None = None) -> float:
     """nbeta E[K] for K = prod_i w_i^{2 k_i} under the uniform prior on [-1, 1]^d, or N(0, 1/gamma) if gamma is given.
 
-    The evidence is the inverse Mellin transform Z(nbeta) = (1/2 pi i) int Gamma(s) nbeta^{-s} zeta(-s) ds of the zeta
-    function zeta(z) = E[K^z] (Watanabe 2009) on a line left of its first pole, which is at s = lambda;
-    the estimate is -d log Z/d log nbeta, which multiplies the integrand by s.
+    -d log Z/d log nbeta of Z(nbeta) = (1/2 pi i) int Gamma(s) nbeta^{-s} zeta(-s) ds, zeta(z) = E[K^z] (Watanabe
+    2009), on a line left of the first pole, s = lambda.
     """
     k = [k_i for k_i in k if k_i > 0]
     c = normal_crossing(k)[0] / 2
@@ -163,9 +123,8 @@ def _log_moment(power: np.ndarray, gamma: float | None) -> np.ndarray:
 def reduced_rank_finite(inputs: int, hidden: int, outputs: int, *, nbeta: float, gamma: float) -> float:
     """nbeta E[K] for K = |B A|^2/2 localised at A = B = 0 by gamma; A: (hidden, inputs), B: (outputs, hidden).
 
-    Integrating B out leaves det(gamma + nbeta A A^T)^{-outputs/2} under a Gaussian A: an integral over the
-    eigenvalues x of a Wishart matrix, density prod_i x_i^{(|M - H| - 1)/2} e^{-gamma x_i/2} prod_{i<j} |x_i - x_j|,
-    by quadrature in log x.
+    Without B, det(gamma + nbeta A A^T)^{-outputs/2} under a Gaussian A: quadrature in the logarithms of a Wishart
+    matrix's eigenvalues x, density prod_i x_i^{(|M - H| - 1)/2} e^{-gamma x_i/2} prod_{i<j} |x_i - x_j|.
     """
     r, other = sorted((hidden, inputs))
     if r > 3:

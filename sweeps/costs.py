@@ -1,9 +1,10 @@
-"""What a computation costs: operations, bytes, kernels and seconds of each of its loops' bodies, and a device's peak.
+"""What a computation costs: operations, kernels, memory and seconds of each of its loops' bodies, and a device's peak.
 
 A function is taken apart into pieces without loops: what is around the loops, and each loop's body without the loops in
-it. Each piece is compiled by itself on made-up inputs, timed by itself, and counted as often as it runs.
+it. Each distinct piece is compiled and timed by itself, on made-up inputs, and counted as often as it runs.
 """
 
+import math
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,36 +15,32 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
-from sweeps import store
+from sweeps import devices, store
 
 LONG_ENOUGH = 0.05  # seconds of a timing
+MOST_TRIPS = 4**10  # of a body that is timed
+COMPILING = 0.005  # seconds for each equation of a piece, on a CPU
+SLOW, FAST = 1e9, 1e10  # operations a second of a piece that is not timed, and the most that is expected of one
 CALLS = {"jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "remat", "checkpoint", "core_call"}
-KERNEL = re.compile(
-    r"= \S.*? (fusion|dot|convolution|custom-call|reduce|reduce-window|sort|scatter|gather|fft|cholesky"
-    r"|triangular-solve)\("
-)
 NUMBER = re.compile(r"-?\d+\.\d+(e[+-]?\d+)?")
-COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.$-]+) \(.*\{$")
-
-_seen: dict[str, "Cost"] = {}
+KERNEL = re.compile(r" = (dot_|conv_|reduce_|arg|cum|sort|gather|scatter|fft|random_bits|cholesky|triangular_solve)")
 
 
 class Cost(NamedTuple):
-    """flops: arithmetic operations, as XLA counts them.  bytes: read and written.  kernels: launched in sequence.
-    seconds: measured.  memory: the most bytes that a piece takes.
+    """flops: arithmetic operations, as XLA counts them.  kernels: the fewest that are launched one after another.
+    seconds: on one device.  estimated: those of them that were not timed.  memory: the most bytes a piece takes.
     """
 
-    flops: float | int = 0
-    bytes: float | int = 0
-    kernels: float | int = 0
+    flops: float = 0.0
+    kernels: float = 0.0
     seconds: float = 0.0
+    estimated: float = 0.0
     memory: int = 0
 
     def plus(self, other: "Cost", times: float | int = 1) -> "Cost":
         """This and `times` the other."""
-        flops, bytes = self.flops + times * other.flops, self.bytes + times * other.bytes
-        kernels, seconds = self.kernels + times * other.kernels, self.seconds + times * other.seconds
-        return Cost(flops, bytes, kernels, seconds, max(self.memory, other.memory))
+        sums = [mine + times * theirs for mine, theirs in zip(self[:-1], other[:-1], strict=True)]
+        return Cost(*sums, memory=max(self.memory, other.memory))
 
 
 class Piece(NamedTuple):
@@ -57,32 +54,50 @@ class Piece(NamedTuple):
     carried: int | None = None
 
 
+class Meter:
+    """Measures costs for `budget` seconds of processor time; then operations are counted and nothing is compiled."""
+
+    def __init__(self, budget: float | int = math.inf) -> None:
+        self._end = time.process_time() + budget
+        self._seen: dict[str, Cost] = {}
+        self._timed = Cost()
+
+    def cost(self, f: Callable[..., Any], *args: Any, trips: float | int = 1) -> Cost:
+        """The cost of `f(*args)` (arrays or their shapes).
+
+        trips: of a loop whose length is not in the program (on average, where there are several).
+        """
+        total = Cost()
+        with jax.debug_key_reuse(False):  # made-up keys are used over and over
+            pieces = taken_apart(Piece(jax.make_jaxpr(f)(*args), 1), trips)
+            for piece in sorted(pieces, key=lambda piece: -piece.trips):  # what runs most often is timed first
+                text = NUMBER.sub("_", f"{piece.constants} {piece.carried} {piece.program}")
+                if text not in self._seen:  # variants of a sweep differ in their numbers alone
+                    self._seen[text] = self._measured(piece, kernels=max(1, len(KERNEL.findall(text))))
+                total = total.plus(self._seen[text], piece.trips)
+        return total
+
+    def _measured(self, piece: Piece, *, kernels: int) -> Cost:
+        """The cost of a piece, once: timed if that fits into the budget."""
+        inputs = [made_up(v.aval) for v in piece.program.jaxpr.invars]
+        lowered = jax.jit(repeated(piece)).lower(np.int32(1), inputs)
+        flops = (lowered.cost_analysis() or {}).get("flops", 0.0)
+        if time.process_time() + COMPILING * len(piece.program.jaxpr.eqns) + flops / FAST > self._end:
+            seconds = max(flops, 1.0) * (self._timed.seconds / self._timed.flops if self._timed.flops else 1 / SLOW)
+            return Cost(flops, kernels, seconds, seconds, sum(leaf.nbytes for leaf in inputs))
+        compiled = lowered.compile()
+        found = Cost(flops, kernels, _seconds_a_trip(piece, compiled, inputs), 0.0, devices.memory_of(compiled))
+        self._timed = self._timed.plus(found)
+        return found
+
+
 def cost(f: Callable[..., Any], *args: Any, trips: float | int = 1) -> Cost:
-    """The cost of `f(*args)` (arrays or their shapes).
-
-    trips: of a loop whose length is not in the program (on average, where there are several).
-    """
-    total = Cost()
-    with jax.debug_key_reuse(False):  # made-up keys are used over and over
-        for piece in pieces(jax.make_jaxpr(f)(*args), trips):
-            total = total.plus(_known(piece), piece.trips)
-    return total
+    """The cost of `f(*args)`, all of it timed: see `Meter.cost`."""
+    return Meter().cost(f, *args, trips=trips)
 
 
-def _known(piece: Piece) -> Cost:
-    """The cost of a piece, from an earlier one that differs in its numbers alone: sweeps often come in variants."""
-    text = f"{piece.constants} {piece.carried} {NUMBER.sub('_', str(piece.program))}"
-    if text not in _seen:
-        _seen[text] = _measured(piece)
-    return _seen[text]
-
-
-def pieces(program: Any, trips: float | int) -> Iterator[Piece]:
-    """What is around the loops of a program, then, over and over, the bodies of its loops."""
-    yield from _taken_apart(Piece(program, 1), trips)
-
-
-def _taken_apart(piece: Piece, trips: float | int) -> Iterator[Piece]:
+def taken_apart(piece: Piece, trips: float | int) -> Iterator[Piece]:
+    """What is around the loops of a piece, then, over and over, the bodies of its loops; `trips` as in `Meter.cost`."""
     loops: list[Piece] = []
     jaxpr = piece.program.jaxpr
     shapes = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in jaxpr.invars]
@@ -95,7 +110,7 @@ def _taken_apart(piece: Piece, trips: float | int) -> Iterator[Piece]:
     yield piece._replace(program=jax.make_jaxpr(without_loops)(*shapes))
     for loop in loops:
         if loop.trips > 0:
-            yield from (part._replace(trips=part.trips * piece.trips) for part in _taken_apart(loop, trips))
+            yield from (part._replace(trips=part.trips * piece.trips) for part in taken_apart(loop, trips))
 
 
 def _run(
@@ -121,8 +136,7 @@ def _run(
             loops.append(Piece(parameters["body_jaxpr"], trips, constant, len(results)))
             kept.extend(given)
         elif name in CALLS and inner is not None:
-            consts = getattr(inner, "consts", ())
-            results = _run(getattr(inner, "jaxpr", inner), consts, given, found)
+            results = _run(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), given, found)
         else:
             results = equation.primitive.bind(*given, **equation.primitive.get_bind_params(parameters))
             results = results if equation.primitive.multiple_results else [results]
@@ -130,49 +144,42 @@ def _run(
     return [read(atom) for atom in jaxpr.outvars]
 
 
-def _measured(piece: Piece) -> Cost:
-    """The cost of a piece, once. A body is timed in a loop of its own, whose every trip gets other values."""
-    f, shapes = core.jaxpr_as_fun(piece.program), [v.aval for v in piece.program.jaxpr.invars]
-    inputs = [made_up(shape) for shape in shapes]
+def repeated(piece: Piece) -> Callable[..., Any]:
+    """(trips, inputs) -> the piece's outputs; those of a loop's body after so many trips, others after one.
+
+    All outputs are carried, so that none is left out as unused, and every trip gets other slices of the inputs, so that
+    nothing is moved out of the loop.
+    """
+    f, outputs = core.jaxpr_as_fun(piece.program), piece.program.jaxpr.outvars
     if piece.carried is None:
-        compiled: Any = jax.jit(f).lower(*inputs).compile()
-        seconds = min(_seconds(compiled, *inputs) for _ in range(3))
-    else:
-        first = [zeros(v.aval) for v in piece.program.jaxpr.outvars]
-        compiled = jax.jit(_repeat(f, piece)).lower(np.int32(1), inputs, first).compile()
-        trips, seconds = 1, _seconds(compiled, np.int32(1), inputs, first)
-        while seconds < LONG_ENOUGH and trips < 2**20:
-            trips *= 4
-            seconds = _seconds(compiled, np.int32(trips), inputs, first)
-        seconds /= trips
-    counted, memory = compiled.cost_analysis(), compiled.memory_analysis()
-    taken = memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes
-    kernels = count_kernels(compiled.as_text(), body=piece.carried is not None)
-    return Cost(counted.get("flops", 0.0), counted.get("bytes accessed", 0.0), kernels, seconds, taken)
-
-
-def _repeat(f: Callable[..., Any], piece: Piece) -> Callable[..., Any]:
-    """(trips, inputs, outputs) -> outputs after so many trips; all are carried, so that none is left out as unused."""
-    assert piece.carried is not None
+        return lambda trips, inputs: f(*inputs)
     constants, series = piece.constants, piece.constants + piece.carried
 
-    def repeated(trips: Any, inputs: Any, outputs: Any) -> Any:
-        twice = [jnp.stack([leaf, leaf]) for leaf in inputs[series:]]  # a slice that changes is not hoisted
+    def loop(trips: Any, inputs: Any) -> Any:
+        twice = [jnp.stack([leaf, leaf]) for leaf in inputs[series:]]
 
         def body(i: Any, carry: Any) -> Any:
             slices = [leaf[i % 2] for leaf in twice]
             return tuple(f(*inputs[:constants], *carry[: piece.carried], *slices))
 
-        begin = (*inputs[constants:series], *outputs[piece.carried :])
-        return jax.lax.fori_loop(0, trips, body, begin)
+        rest = [zeros(v.aval) for v in outputs[piece.carried :]]
+        return jax.lax.fori_loop(0, trips, body, (*inputs[constants:series], *rest))
 
-    return repeated
+    return loop
 
 
-def _seconds(compiled: Any, *args: Any) -> float:
-    start = time.perf_counter()
-    jax.block_until_ready(compiled(*args))
-    return time.perf_counter() - start
+def _seconds_a_trip(piece: Piece, compiled: Any, inputs: Any) -> float:
+    """How long one trip takes, from as many as are long enough to be timed."""
+    trips = 1
+    while True:
+        calls, each = (trips, 1) if piece.carried is None else (1, trips)
+        start = time.perf_counter()
+        for _ in range(calls):
+            jax.block_until_ready(compiled(np.int32(each), inputs))
+        seconds = time.perf_counter() - start
+        if seconds > LONG_ENOUGH or trips >= MOST_TRIPS:
+            return seconds / trips
+        trips *= 4
 
 
 def made_up(shape: Any) -> Any:
@@ -192,36 +199,11 @@ def zeros(shape: Any) -> Any:
     return jax.random.wrap_key_data(jnp.zeros(words.shape, words.dtype), impl=store.implementation(shape))
 
 
-def count_kernels(text: str, *, body: bool) -> int:
-    """The kernels of an optimised program that are launched one after another: those not inside a fusion.
-
-    body: only those of loops, not those around them.
-    """
-    fused, kernels, here = set(re.findall(r"fusion\(.*calls=%?([\w.$-]+)", text)), 0, ("", False)
-    for line in text.splitlines():
-        if match := COMPUTATION.match(line):
-            here = match[2], bool(match[1])
-        kernels += here[0] not in fused and not (body and here[1]) and KERNEL.search(line) is not None
-    return kernels
-
-
-class Peak(NamedTuple):
-    """What one device reaches: operations a second in a product of large matrices, bytes a second in a large copy."""
-
-    flops: float
-    bytes: float
-
-
-def peak(size: int = 2048) -> Peak:
-    """The measured peak of this process's devices, all at work at once, divided by their number."""
-    devices, large = jax.local_devices(), jnp.ones(2**25, jnp.float32)  # 134 MB, more than a cache
-    product = _rate(lambda x: x @ x, jnp.ones((size, size), jnp.float32), 2 * size**3, devices)
-    return Peak(product, _rate(lambda x: x + 1, large, 2 * large.nbytes, devices))
-
-
-def _rate(f: Callable, x: jax.Array, work: int, devices: list) -> float:
-    """Work a second and device, the best of five."""
-    inputs, program = [jax.device_put(x, device) for device in devices], jax.jit(f)
-    at_once = lambda: [program(x) for x in inputs]
-    jax.block_until_ready(at_once())
-    return work / min(_seconds(at_once) for _ in range(5))
+def peak(size: int = 2048) -> float:
+    """Operations a second and device in a product of large matrices, all devices of this process at work at once."""
+    program, here = jax.jit(jnp.matmul), jax.local_devices()
+    inputs = [jax.device_put(jnp.ones((size, size), jnp.float32), device) for device in here]
+    jax.block_until_ready([program(x, x) for x in inputs])
+    start, repeats = time.perf_counter(), 3
+    jax.block_until_ready([program(x, x) for x in inputs for _ in range(repeats)])
+    return 2 * size**3 * repeats / (time.perf_counter() - start)

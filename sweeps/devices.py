@@ -17,7 +17,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from sweeps.grid import length
+from sweeps.grid import length, take
 
 UNKNOWN_CACHE = 2**20  # bytes of second-level cache a core, where the machine does not tell
 SHARE = 0.8  # of an accelerator's memory
@@ -32,9 +32,13 @@ def mesh() -> Mesh:
     return Mesh(np.array(jax.local_devices()), ("sweep",), axis_types=(AxisType.Auto,))
 
 
-def rows(tree: Any, index: Any) -> Any:
-    """The given rows of every leaf."""
-    return jax.tree.map(lambda leaf: leaf[index], tree)
+def examples(over: Any) -> Any:
+    """Spread an array's leading axis (examples) over all devices of this process, for `across="examples"`.
+
+    For models too large for one device's share: parameters are on every device, the compiler adds up the gradients.
+    Write it in the task's `sample`: `lambda key, n: sweeps.examples(task.sample(key, n))`.
+    """
+    return jax.lax.with_sharding_constraint(over, NamedSharding(mesh(), HERE))
 
 
 class Batched(Exception):
@@ -44,13 +48,18 @@ class Batched(Exception):
 class Program(NamedTuple):
     """A function of one point made ready for many.
 
-    lowered: the program of one block, for fingerprints and plans.  apply: (points, shared) -> its results on the host,
-    with a leading axis of points.  like: n -> the shapes of that.
+    lowered: the program of one block (whose results have `axes` axes of points).  apply: (points, shared) -> the
+    results on the host, with a leading axis of points.
     """
 
     lowered: Any
+    axes: int
     apply: Callable[[Any, Any], tuple[Any, Any]]
-    like: Callable[[int], tuple[Any, Any]]
+
+    def like(self, n: int) -> tuple[Any, Any]:
+        """The shapes of the results at n points."""
+        each, common = self.lowered.out_info
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((n, *leaf.shape[self.axes :]), leaf.dtype), each), common
 
 
 def spread(f: Function, points: Any, shared: Any, *, block: int) -> Program:
@@ -59,8 +68,7 @@ def spread(f: Function, points: Any, shared: Any, *, block: int) -> Program:
     Compiled once: the last wave is padded with its last point.
     """
     over = mesh()
-    local = jax.jit(jax.vmap(f, in_axes=(0, None), out_axes=(0, None)))
-    lowered = _lower(local, _blocks(points, block), shared)
+    local, lowered = _lower(f, points, shared, block)
     specs: Any = dict(mesh=over, in_specs=(HERE, EVERYWHERE), out_specs=(HERE, EVERYWHERE))
     program = jax.jit(jax.shard_map(local, **specs, check_vma=False))  # the check refuses loops with constant carries
     wave = block * over.size
@@ -68,64 +76,51 @@ def spread(f: Function, points: Any, shared: Any, *, block: int) -> Program:
     def apply(points: Any, shared: Any) -> tuple[Any, Any]:
         size, finished, common = length(points), [], None
         for first in range(0, size, wave):
-            part = rows(points, np.minimum(np.arange(first, first + wave), size - 1))
+            part = take(points, np.minimum(np.arange(first, first + wave), size - 1))
             each, common = jax.device_get(program(jax.device_put(part, NamedSharding(over, HERE)), shared))
-            finished.append(rows(each, slice(size - first)))
+            finished.append(take(each, slice(size - first)))
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *finished), common
 
-    def like(n: int) -> tuple[Any, Any]:
-        each, common = lowered.out_info
-        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((n, *leaf.shape[1:]), leaf.dtype), each), common
-
-    return Program(lowered, apply, like)
+    return Program(lowered, 1, apply)
 
 
 def together(f: Function, points: Any, shared: Any) -> Program:
     """`f` at one point after another, each on all devices of this process: see `sweeps.examples`."""
     everywhere, program = NamedSharding(mesh(), EVERYWHERE), jax.jit(f)
-    one = jax.eval_shape(lambda tree: rows(tree, 0), points)
+    one = jax.eval_shape(lambda tree: take(tree, 0), points)
     lowered = program.lower(one, shared)
 
     def apply(points: Any, shared: Any) -> tuple[Any, Any]:
-        at = lambda i: jax.device_get(program(*jax.device_put((rows(points, i), shared), everywhere)))
+        at = lambda i: jax.device_get(program(*jax.device_put((take(points, i), shared), everywhere)))
         each, common = zip(*[at(i) for i in range(length(points))], strict=True)
         return jax.tree.map(lambda *leaves: np.stack(leaves), *each), common[-1]
 
-    def like(n: int) -> tuple[Any, Any]:
-        each, common = lowered.out_info
-        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((n, *leaf.shape), leaf.dtype), each), common
-
-    return Program(lowered, apply, like)
+    return Program(lowered, 0, apply)
 
 
-def _lower(mapped: Any, points: Any, shared: Any) -> Any:
-    """Raises Batched where the second output depends on the point."""
+def _lower(f: Function, points: Any, shared: Any, block: int) -> tuple[Any, Any]:
+    """`f` over a block of points, and its program. Raises Batched where the second output depends on the point."""
+    mapped = jax.jit(jax.vmap(f, in_axes=(0, None), out_axes=(0, None)))
     try:
-        return mapped.lower(points, shared)
+        return mapped, mapped.lower(jax.eval_shape(lambda tree: take(tree, np.zeros(block, int)), points), shared)
     except ValueError as error:
         if "out_axes" in str(error):
             raise Batched from error
         raise
 
 
-def _blocks(points: Any, block: int) -> Any:
-    """The shapes of one block of points."""
-    return jax.eval_shape(lambda tree: rows(tree, np.zeros(block, int)), points)
-
-
 def block_size(f: Function, points: Any, shared: Any, *, memory: int | None, each: float | None = None) -> int:
     """How many points a device takes at a time: as many as fit into `memory` bytes, and no more than its share.
 
     The bytes of one point (`each`) are, if not known, the compiler's own (`memory_analysis`). On a CPU the block also
-    fits twice the second-level cache of a core: larger ones were up to a half slower, single points (whose matrix products
-    lose their batch axis) two times.
+    fits twice the second-level cache of a core: larger ones were up to a half slower, single points (whose matrix
+    products lose their batch axis) two times.
     """
     share = ceil(length(points) / jax.device_count())
     if share <= 2 and memory is None:
         return share
     if each is None:
-        mapped = jax.jit(jax.vmap(f, in_axes=(0, None), out_axes=(0, None)))
-        each = memory_of(_lower(mapped, _blocks(points, 2), shared).compile()) / 2
+        each = memory_of(_lower(f, points, shared, 2)[1].compile()) / 2
     if memory is not None and each > memory:
         raise ValueError(
             f"one point of this sweep needs {each / 1e6:.0f} MB and the bound is {memory / 1e6:.0f} MB: write "

@@ -64,24 +64,22 @@ def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[st
 
 
 def _changed(there: Mapping[str, Any], here: Mapping[str, Any], name: str) -> list[str]:
-    """The leaves of one input that differ: where their values differ these alone, else where their shapes do."""
-    pairs = {leaf: (there.get(leaf), here.get(leaf)) for leaf in sorted(there.keys() | here.keys())}
-    differ = {leaf: pair for leaf, pair in pairs.items() if pair[0] != pair[1]}
-    shown = {leaf: _shown(*pair) for leaf, pair in differ.items()}
-    telling = {leaf: pair for leaf, pair in shown.items() if pair[0] != pair[1]} or shown
-    by_value = {leaf: pair for leaf, pair in telling.items() if pair[0][:1] == "[" and pair[0] != pair[1]} or telling
-    return [f"{f'{name} {leaf}'.strip()} is {one} there and {other} here" for leaf, (one, other) in by_value.items()]
+    """The leaves of one input that differ, a phrase each."""
+    lines = []
+    for leaf in sorted(there.keys() | here.keys()):
+        one, other = there.get(leaf), here.get(leaf)
+        if one != other:
+            lines.append(f"{f'{name} {leaf}'.strip()} is {_shown(one, other)} there and {_shown(other, one)} here")
+    return lines
 
 
-def _shown(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> list[str]:
-    """Two leaves as they differ: their values with their types, or shapes, or the sums of their values."""
-    kinds = [f"{leaf['type']}{leaf['shape']}" if leaf else "missing" for leaf in (one, other)]
-    if one is None or other is None:
-        return kinds
-    if "values" not in one or "values" not in other:
-        return [f"{kind} ({leaf['sha'][:8]})" for kind, leaf in zip(kinds, (one, other), strict=True)]
-    same = one["type"] == other["type"]
-    return [f"{leaf['values']}{'' if same else ' (' + leaf['type'] + ')'}" for leaf in (one, other)]
+def _shown(leaf: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> str:
+    """A leaf as it differs from the other: by its distinct values, or by type, shape and SHA-256."""
+    if leaf is None:
+        return "missing"
+    if other is not None and "values" in leaf and leaf["type"] == other["type"]:
+        return str(leaf["values"])
+    return f"{leaf['type']}{leaf['shape']} ({leaf['sha'][:8]})"
 
 
 def _arrays(tree: Any) -> dict[str, Any]:

@@ -44,7 +44,8 @@ class Runs(NamedTuple):
     def at(self, points: Any = slice(None), times: Any = slice(None)) -> "Runs":
         """Some of the points (slice or array of indices) at some of the times."""
         outputs = jax.tree.map(lambda leaf: leaf[points][:, times], self.outputs)
-        return Runs(_some(self.grid, points), self.times[times], outputs)
+        at, checkpoint = take(self.grid.at, points), take(self.grid.checkpoint, points)
+        return Runs(Points(at, checkpoint, _axes(at, length(at))), self.times[times], outputs)
 
     def dataset(self, dims: Mapping[str, Sequence[str]] | None = None) -> Any:
         """The outputs as an xarray.Dataset with the axes of the grid and `step`; `dims` as in `map`."""
@@ -58,12 +59,13 @@ def product(**axes: Sequence[Any] | np.ndarray) -> dict[str, np.ndarray]:
         raise ValueError(f"the axis {empty[0]!r} has no values: give it at least one, {empty[0]}=[...]")
     if prod(sizes.values()) > MAX_POINTS:
         raise ValueError(f"got a grid of {prod(sizes.values()):.3g} points, {sizes}: write at most {MAX_POINTS:.0e}")
-    grid, inner, outer = {}, prod(sizes.values()), 1
-    for name, values in axes.items():
-        inner //= sizes[name]
-        grid[name] = np.tile(np.repeat(np.asarray(values), inner, axis=0), (outer, *[1] * (np.ndim(values) - 1)))
-        outer *= sizes[name]
-    return grid
+    index = _combinations(list(sizes.values()))
+    return {name: np.asarray(values)[rows] for (name, values), rows in zip(axes.items(), index, strict=True)}
+
+
+def _combinations(sizes: Sequence[int]) -> np.ndarray:
+    """Every combination of indices, the first slowest: the rows of each."""
+    return np.indices(sizes).reshape(len(sizes), -1)
 
 
 def cross(*grids: Any) -> Points:
@@ -72,32 +74,29 @@ def cross(*grids: Any) -> Points:
     A grid is one of `product`, `Points`, or the `Runs` of a `scan`, of which there may be one.
     """
     parts = [grid_points(grid) for grid in grids]
-    sizes = [length(part.tree) for part in parts]
     names = [name for part in parts for name in part.axes]
     if len(set(names)) < len(names):
         raise ValueError(f"got grids whose axes are {', '.join(names)}: each name may occur once")
     if sum(part.checkpoint is not None for part in parts) > 1:
         raise ValueError("got more than one grid with checkpoints: write cross(grid, runs) with the Runs of one scan")
-    index = np.indices(sizes).reshape(len(sizes), -1)
-    at, checkpoint = {}, None
-    for part, rows in zip(parts, index, strict=True):
-        at |= jax.tree.map(lambda leaf, rows=rows: leaf[rows], part.at)
+    at, checkpoint, axes = {}, None, {}
+    for part, index in zip(parts, _combinations([length(part.tree) for part in parts]), strict=True):
+        at |= take(part.at, index)
+        axes |= part.axes
         if part.checkpoint is not None:
-            checkpoint = jax.tree.map(lambda leaf, rows=rows: leaf[rows], part.checkpoint)
-    return Points(at, checkpoint, {name: values for part in parts for name, values in part.axes.items()})
+            checkpoint = take(part.checkpoint, index)
+    return Points(at, checkpoint, axes)
 
 
 def checkpoints(runs: Runs) -> Points:
     """Every checkpoint of every run as one point: the grid's values with `step`, and the outputs there."""
     size, time = length(runs.grid.tree), len(runs.times)
-    if not isinstance(runs.grid.at, dict):
+    if not isinstance(runs.grid.at, dict) or "step" in runs.grid.at:
         raise ValueError(
-            "these runs are not of a grid with names: write sweeps.product(name=[...]) for the grid of scan"
+            "these runs are of a grid without names, or with the name step, which is that of the times: "
+            "write sweeps.product(name=[...]) for the grid of scan"
         )
-    at = _in_order(jax.tree.map(lambda leaf: np.repeat(leaf, time, axis=0), runs.grid.at), runs.grid.at)
-    if "step" in at:
-        raise ValueError("got a grid with the axis step, which is that of the times: write another name in the grid")
-    at["step"] = np.tile(runs.times, size)
+    at = take(runs.grid.at, np.repeat(np.arange(size), time)) | {"step": np.tile(runs.times, size)}
     return Points(at, jax.tree.map(_merge_time, runs.outputs), runs.grid.axes | {"step": runs.times})
 
 
@@ -108,8 +107,9 @@ def grid_points(grid: Any) -> Points:
     if isinstance(grid, Runs):
         return checkpoints(grid)
     size = length(grid)
-    named = lambda path, leaf: _exact(leaf, jax.tree_util.keystr(path, simple=True, separator=".") or "a grid")
-    grid = _in_order(jax.tree.map_with_path(named, grid), grid)
+    for path, leaf in jax.tree.leaves_with_path(grid):
+        _check(leaf, jax.tree_util.keystr(path, simple=True, separator=".") or "a grid")
+    grid = take(grid, slice(None))
     return Points(grid, None, _axes(grid, size))
 
 
@@ -124,9 +124,7 @@ def label(results: Any, points: Points, dims: Mapping[str, Sequence[str]]) -> An
         if name in points.axes and _is_axis(leaf, name, points.axes):
             continue  # the step that a trajectory carries
         if name in points.axes or name in variables:
-            raise ValueError(
-                f"got the name {name} twice (/ is written as .), among results and axes: rename one of them"
-            )
+            raise ValueError(f"got the name {name} twice (/ is written as .), among results and axes: rename one")
         inner = list(dims.get(name, [f"{name}_{i}" for i in range(leaf.ndim - len(shape))]))
         if len(inner) != leaf.ndim - len(shape):
             raise ValueError(f"got dims {inner} for {name}, which has {leaf.ndim - len(shape)} axes at each point")
@@ -163,10 +161,16 @@ def length(tree: Any) -> int:
     return sizes[0]
 
 
-def _exact(leaf: Any, name: str) -> Any:
-    """The leaf, if its integers are the same numbers on a device. Raises ValueError where 32 bits would wrap them."""
+def take(tree: Any, index: Any) -> Any:
+    """The given rows of every leaf; the names of a dictionary, which JAX sorts, stay in their order."""
+    found = jax.tree.map(lambda leaf: (leaf if isinstance(leaf, jax.Array) else np.asarray(leaf))[index], tree)
+    return {name: found[name] for name in tree} if isinstance(tree, dict) else found
+
+
+def _check(leaf: Any, name: str) -> None:
+    """Raises ValueError if a leaf holds no numbers, or integers that 32 bits would wrap on a device."""
     if isinstance(leaf, jax.Array):
-        return leaf
+        return
     leaf = np.asarray(leaf)
     if leaf.dtype.kind in "OSUMm":
         raise ValueError(
@@ -180,12 +184,6 @@ def _exact(leaf: Any, name: str) -> Any:
                 f"got {name} up to {leaf.max()}: it is a {kept} on a device, "
                 f"write values from {limits.min} to {limits.max}"
             )
-    return leaf
-
-
-def _in_order(mapped: Any, tree: Any) -> Any:
-    """The mapped tree with the names of `tree` in their order, which JAX sorts."""
-    return {name: mapped[name] for name in tree} if isinstance(tree, dict) else mapped
 
 
 def _axes(grid: Any, size: int) -> dict[str, np.ndarray]:
@@ -208,9 +206,3 @@ def _is_numbers(leaf: Any) -> bool:
 def _merge_time(leaf: np.ndarray) -> np.ndarray:
     """(point, time, ...) to (point time, ...)."""
     return leaf.reshape(-1, *leaf.shape[2:])
-
-
-def _some(grid: Points, index: Any) -> Points:
-    take = lambda tree: jax.tree.map(lambda leaf: leaf[index], tree)
-    at, checkpoint = _in_order(take(grid.at), grid.at), take(grid.checkpoint)
-    return Points(at, checkpoint, _axes(at, length(at)))

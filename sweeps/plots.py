@@ -5,15 +5,7 @@ from typing import Any
 import numpy as np
 
 
-def phase_diagram(
-    data: Any,
-    *,
-    x: str,
-    y: str,
-    value: str,
-    axes: Any = None,
-    boundary: Any = None,
-) -> Any:
+def phase_diagram(data: Any, *, x: str, y: str, value: str, axes: Any = None, boundary: Any = None) -> Any:
     """The variable `value` of an xarray.Dataset over its axes `x` and `y`, the median over all others, as a Figure.
 
     axes: Matplotlib's, to draw into (by default a new figure's).  boundary: a line over it, a number (the contour of
@@ -51,11 +43,8 @@ def _is_geometric(values: np.ndarray) -> bool:
     """Whether an axis goes up by a constant factor, and not also by a constant step."""
     if len(values) < 3 or values.min() <= 0:
         return False
-    return bool(np.ptp(np.diff(np.log(values))) < 0.1 * np.ptp(np.log(values)) / len(values)) and not _is_even(values)
-
-
-def _is_even(values: np.ndarray) -> bool:
-    return np.allclose(np.diff(values), np.diff(values).mean(), rtol=1e-3)
+    is_even = lambda values: np.allclose(np.diff(values), np.diff(values).mean(), rtol=1e-2)
+    return is_even(np.log(values)) and not is_even(values)
 
 
 def _edges(values: np.ndarray) -> np.ndarray:

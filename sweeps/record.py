@@ -5,12 +5,13 @@ SIGTERM saves. Outside it the verbs compute and keep nothing.
 """
 
 import fcntl
+import itertools
 import os
 import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -31,9 +32,7 @@ class DifferentRun(ValueError):
 
 class Run(NamedTuple):
     """directory: where results are kept (None: nowhere).  progress: a `rich` progress bar (None: none is drawn).
-    memory: bytes that a device may be given at a time (None: what it has).  execute: what is done with a sweep in
-    place of computing it (a plan; None: it is computed).  fresh: whether what is on disk is put aside.  readonly:
-    whether what is not on disk is an error.  names: of the series so far.
+    execute: what is done with a sweep in place of computing it.  names: of the series so far.  Others: see `run`.
     """
 
     directory: Path | None = None
@@ -60,31 +59,28 @@ def run(
     *,
     fresh: bool = False,
     memory: int | None = None,
-    console: Any = None,
     execute: Callable[[Any], Any] | None = None,
     readonly: bool = False,
 ) -> Iterator[Run]:
     """Keep everything that `map` and `scan` compute inside the block in `directory`, and read it where it is there.
 
     What is there is read only if it is of the very same computation: else DifferentRun names what differs, and `fresh`
-    puts it aside (as `.NAME.old-1`) and computes anew. `memory` bounds the bytes a device is given at a time. Bars are
-    drawn on `console` (by default on the terminal, if there is one). One process at a time: a second one is refused.
-    With `readonly` nothing is computed or written: ValueError names the first result that is not there.
+    puts it aside (as `.NAME.old-1`) and computes anew. `memory` bounds the bytes a device is given at a time. One
+    process at a time: a second one is refused. With `readonly` nothing is computed or written: ValueError names the
+    first result that is not there.
     """
     with ExitStack() as stack:
-        if directory is not None and jax.process_index() == 0 and not readonly:
-            stack.enter_context(_locked(Path(directory)))
+        place, progress = None, None
         if directory is not None:
+            place = Path(directory)
+            if jax.process_index() == 0 and not readonly:
+                stack.enter_context(_locked(place))
             stack.enter_context(preemptible())
-        progress = _progress(console) if directory is not None or console is not None else None
-        if progress is not None:
-            stack.enter_context(progress)
-        opened = Run(None if directory is None else Path(directory), progress, memory, execute, fresh, readonly, [])
+            progress = stack.enter_context(_bars()) if sys.stderr.isatty() else None
+        opened = Run(place, progress, memory, execute, fresh, readonly, [])
         token = _current.set(opened)
-        try:
-            yield opened
-        finally:
-            _current.reset(token)
+        stack.callback(_current.reset, token)
+        yield opened
 
 
 @contextmanager
@@ -109,21 +105,11 @@ def _locked(directory: Path) -> Iterator[None]:
                     directory.rmdir()
 
 
-def _progress(console: Any) -> Any:
-    """Bars on the console, or on the terminal if there is one."""
-    if console is None and not sys.stderr.isatty():
-        return None
+def _bars() -> Any:
     from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress
 
-    return Progress(
-        TextColumn("{task.description:<24.24}"),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(compact=True),
-        console=console or Console(stderr=True),
-    )
+    return Progress(console=Console(stderr=True))
 
 
 def bar(description: str, total: int) -> Callable[[int], None]:
@@ -148,15 +134,15 @@ class Series(NamedTuple):
         """
         if self.directory is None:
             return compute()
-        path = self.directory / f"{step[0]:06d}-{step[1]:06d}.npz"
+        path, readonly = self.directory / f"{step[0]:06d}-{step[1]:06d}.npz", current().readonly
         if path.exists():
             try:
                 return self._read(path, rows, like)
             except store.DamagedCheckpoint as error:
-                if current().readonly:
+                if readonly:
                     raise
                 warnings.warn(f"{error}; it is made anew", stacklevel=2)
-        if current().readonly:
+        if readonly:
             raise ValueError(f"{path} is not there: repeat the command of its run")
         with saved():
             tree = jax.device_get(compute())
@@ -173,28 +159,29 @@ class Series(NamedTuple):
     def recognise(self, found: Any) -> None:
         """Raises DifferentRun, naming the difference, if what is on disk is of another computation."""
         if fingerprint.digest(found) != fingerprint.digest(self.description):
-            lines = fingerprint.differences(found, self.description)
+            differences = "; ".join(fingerprint.differences(found, self.description))
             raise DifferentRun(
-                f"{self.directory} holds results of another computation: {'; '.join(lines)}. Write another directory, "
+                f"{self.directory} holds results of another computation: {differences}. Write another directory, "
                 "or --fresh (sweeps.run(..., fresh=True)) to put them aside and compute anew"
             )
 
 
-def claim(name: str) -> str:
-    """Take a name for a series of this run. Raises ValueError if it is taken, or cannot be that of a folder."""
-    if not NAME.fullmatch(name):
+def claim(f: Callable[..., Any], name: str | None) -> str:
+    """Take a name, by default the function's, for a series of this run. Raises ValueError if it cannot be had."""
+    own: str = getattr(f, "__name__", "<lambda>") if name is None else name
+    if not NAME.fullmatch(own):
         raise ValueError(
-            f"got the name {name!r} for a series: write letters, digits and any of _ = + , - with single dots between, "
+            f"got the name {own!r} for a series: write letters, digits and any of _ = + , - with single dots between, "
             "such as name='llc'"
         )
     names = current().names
-    if name in names:
+    if own in names:
         raise ValueError(
-            f"two series of this run have the name {name!r}: write name=... in one of them, such as name='{name}-2'"
+            f"two series of this run have the name {own!r}: write name=... in one of them, such as name='{own}-2'"
         )
     if isinstance(names, list):
-        names.append(name)
-    return name
+        names.append(own)
+    return own
 
 
 def place(name: str) -> Path | None:
@@ -207,10 +194,8 @@ def place(name: str) -> Path | None:
         return here.directory and here.directory / name
     path = here.directory / name
     if here.fresh and path.exists():
-        number = 1
-        while (aside := here.directory / f".{name}.old-{number}").exists():
-            number += 1
-        os.rename(path, aside)
+        number = next(i for i in itertools.count(1) if not (here.directory / f".{name}.old-{i}").exists())
+        path.rename(here.directory / f".{name}.old-{number}")
     for partial in path.glob(".*.partial"):
         partial.unlink()
     return path
@@ -220,9 +205,8 @@ def begun(directory: Path | None) -> Any:
     """The description that the first readable step of a series carries; None where there is none."""
     if directory is None or not directory.is_dir():
         return None
-    for name in sorted(entry.name for entry in os.scandir(directory) if STEP.fullmatch(entry.name)):
-        try:
-            return store.read(directory / name).about["of"]
-        except (store.DamagedCheckpoint, KeyError):
-            continue
+    for path in sorted(directory.iterdir()):
+        if STEP.fullmatch(path.name):
+            with suppress(store.DamagedCheckpoint, KeyError):
+                return store.read(path).about["of"]
     return None

@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sweeps.devices import rows
-from sweeps.grid import Points
+from sweeps.grid import Points, take
 from sweeps.store import pack, unpack
 
 
@@ -54,11 +53,11 @@ def report(
 ) -> None:
     """Warn at which time a point went non-finite: after the state (own, common) and not after `stop`, by bisection."""
     state = unpack(joined(own, common, counters, like), like)
-    at = rows(points.tree, row)
-    one = jax.jit(lambda time: pack(points.call(f, at, state, time[None])[0]))
+    at = take(points.tree, row)
+    one = jax.jit(lambda at, state, time: pack(points.call(f, at, state, time[None])[0]))
 
     def broken(time: int) -> bool:
-        end = jax.tree.map(lambda leaf: np.asarray(leaf)[None], jax.device_get(one(np.int32(time))))
+        end = jax.tree.map(lambda leaf: np.asarray(leaf)[None], jax.device_get(one(at, state, np.int32(time))))
         return not finite(end, 1)[0]
 
     begin = max([int(leaf) for leaf in common if np.ndim(leaf) == 0 and int(leaf) < stop], default=0)

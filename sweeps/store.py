@@ -82,7 +82,7 @@ def save(path: Path, tree: Any, about: Mapping[str, Any] | None = None) -> None:
         raise ValueError(f"the leaf {objects[0].removeprefix(LEAF)} of a checkpoint is no array of numbers")
     types = {name: str(leaf.dtype) for name, leaf in arrays.items()}
     text = json.dumps({"about": dict(about or {}), "types": types})
-    plain = {name: leaf.view(f"u{leaf.itemsize}") if _is_extended(leaf) else leaf for name, leaf in arrays.items()}
+    plain = {name: _plain(leaf) for name, leaf in arrays.items()}
     members: Any = {**plain, ABOUT: np.array(text), DIGEST: np.array(_digest(text, plain))}
     content = io.BytesIO()
     np.savez(content, **members)
@@ -105,33 +105,25 @@ def read(path: Path) -> Checkpoint:
     return Checkpoint(Path(path), {name.removeprefix(LEAF): leaf for name, leaf in leaves.items()}, said)
 
 
-def load(path: Path, like: Tree) -> Tree:
-    """The arrays of a checkpoint, on the host, in the structure of `like` (arrays or their shapes).
-
-    Raises DamagedCheckpoint where a byte of the content is altered, or a leaf is missing or of another shape or type.
-    """
-    return restore(read(path), like)
-
-
 def restore(found: Checkpoint, like: Tree) -> Tree:
-    """The leaves of a checkpoint in the structure of `like`. Raises DamagedCheckpoint where they are others."""
-    path, leaves, tree = found.path, dict(found.leaves), []
+    """The leaves of a checkpoint in the structure of `like` (arrays or shapes). Raises DamagedCheckpoint if others."""
     paths, structure = jax.tree.flatten_with_path(like)
-    for at, wanted in paths:
-        name, leaf = jax.tree_util.keystr(at), leaves.pop(jax.tree_util.keystr(at), None)
-        wanted = jax.eval_shape(jax.random.key_data, wanted) if is_key(wanted) else wanted
-        wanted = wanted if hasattr(wanted, "dtype") else np.asarray(wanted)
-        if leaf is None:
-            raise DamagedCheckpoint(f"{path} holds no leaf {name or 'at its root'}: it was written with other settings")
-        if leaf.shape != wanted.shape or leaf.dtype != wanted.dtype:
+    wanted = {jax.tree_util.keystr(at): _kind(leaf) for at, leaf in paths}
+    there = {name: _kind(leaf) for name, leaf in found.leaves.items()}
+    for name in wanted | there:
+        if there.get(name) != wanted.get(name):
             raise DamagedCheckpoint(
-                f"{path} holds {name} as {leaf.dtype}{list(leaf.shape)}, not {wanted.dtype}{list(wanted.shape)}: "
-                "it was written with other settings"
+                f"{found.path} holds {name or 'its root'} as {there.get(name, 'nothing')}, "
+                f"not {wanted.get(name, 'nothing')}: it was written with other settings"
             )
-        tree.append(leaf)
-    if leaves:
-        raise DamagedCheckpoint(f"{path} also holds {', '.join(leaves)}: it was written with other settings")
-    return unpack(jax.tree.unflatten(structure, tree), like)
+    return unpack(jax.tree.unflatten(structure, [found.leaves[name] for name in wanted]), like)
+
+
+def _kind(leaf: Any) -> str:
+    """Type and shape of a leaf; of a random key, those of its words."""
+    leaf = jax.eval_shape(jax.random.key_data, leaf) if is_key(leaf) else leaf
+    leaf = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
+    return f"{leaf.dtype}{list(leaf.shape)}"
 
 
 def _digest(text: str, leaves: Mapping[str, np.ndarray]) -> str:
@@ -142,9 +134,9 @@ def _digest(text: str, leaves: Mapping[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def _is_extended(leaf: np.ndarray) -> bool:
-    """Whether NumPy's own format would forget the type: bfloat16 and its like."""
-    return leaf.dtype.isbuiltin == 2
+def _plain(leaf: np.ndarray) -> np.ndarray:
+    """The leaf as integers where NumPy's own format would forget its type: bfloat16 and its like."""
+    return leaf.view(f"u{leaf.itemsize}") if leaf.dtype.isbuiltin == 2 else leaf
 
 
 def _typed(leaf: np.ndarray, name: str) -> np.ndarray:

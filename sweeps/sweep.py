@@ -16,7 +16,7 @@ from jaxtyping import Array, Int
 
 from sweeps import devices, fingerprint, record
 from sweeps.devices import Function, Program
-from sweeps.grid import Points, Runs, grid_points, label, length
+from sweeps.grid import Points, Runs, grid_points, label, length, take
 from sweeps.state import counters_of, finite, joined, report, split
 from sweeps.store import pack, unpack
 
@@ -65,7 +65,7 @@ def map(
     """
     points = grid_points(grid)
     job = Job(
-        record.claim(_name(f, name)),
+        record.claim(f, name),
         lambda point, _: (pack(points.call(f, point)), ()),
         points.tree,
         (),
@@ -97,11 +97,11 @@ def scan(
     stay one number: a loop whose length differed by point would run masked. A point whose state goes non-finite is
     named in a warning; the others are untouched. `name`, `block`, `batch` and `across` are those of `map`.
     """
-    times, points, name = _times(times), grid_points(grid), record.claim(_name(f, name))
+    times, points, name = _times(times), grid_points(grid), record.claim(f, name)
     all_begin = jax.vmap(lambda point: pack(points.call(begin, point)))
     affordable(name, jax.eval_shape(all_begin, points.tree))
     initial = jax.device_get(jax.jit(all_begin)(points.tree))
-    like = jax.eval_shape(lambda tree: points.call(begin, devices.rows(tree, 0)), points.tree)
+    like = jax.eval_shape(lambda tree: points.call(begin, take(tree, 0)), points.tree)
 
     def job(counters: Sequence[int]) -> Job:
         own, common = split(initial, counters, first=True)
@@ -126,23 +126,13 @@ def scan(
     return Runs(points, times, outputs)
 
 
-def examples(over: Any) -> Any:
-    """Spread an array's leading axis (examples) over all devices of this process, for `across="examples"`.
-
-    For models too large for one device's share: parameters are on every device, the compiler adds up the gradients.
-    Write it in the task's `sample`: `lambda key, n: sweeps.examples(task.sample(key, n))`. To split a large model as
-    well, give its mesh a second axis and constrain its weights inside the loss.
-    """
-    return jax.lax.with_sharding_constraint(over, jax.sharding.NamedSharding(devices.mesh(), devices.HERE))
-
-
 def compute(job: Job) -> Any:
     """The results of a sweep at all points, with a leading axis of points (and of times), on every process."""
-    size, place, begun, layout = length(job.points), record.place(job.name), None, {}
+    size, place, agreed = length(job.points), record.place(job.name), {}
     if jax.process_index() == 0:
         begun = record.begun(place)
-        layout = layout_of(job, begun)
-    begun, layout = devices.gather({0: (begun, layout)} if jax.process_index() == 0 else {}, 1)[0]
+        agreed[0] = begun, layout_of(job, begun)
+    begun, layout = devices.gather(agreed, 1)[0]
     program = prepare(job, layout["block"])
     series = record.Series(place, fingerprint.describe(program.lowered, inputs=job.inputs, layout=layout))
     if begun is not None:
@@ -177,7 +167,7 @@ def _batch(
     job: Job, program: Program, series: record.Series, i: int, rows: tuple[int, int], progress: Callable[[int], None]
 ) -> Any:
     """Batch i: its results, from disk or computed, with the axes (points, times)."""
-    points, size = devices.rows(job.points, slice(*rows)), rows[1] - rows[0]
+    points, size = take(job.points, slice(*rows)), rows[1] - rows[0]
     if job.times is None:
         found = series.kept((i, 0), rows, program.like(size)[0], lambda: program.apply(points, job.shared)[0])
         progress(size)
@@ -188,21 +178,15 @@ def _batch(
         stops = job.times[np.minimum(np.arange(first, first + job.chunk), len(job.times) - 1)]  # one compilation
         onward = lambda own=own, common=common, stops=stops: program.apply((at, own), (common, stops))
         (end, outputs), after = series.kept((i, part), rows, program.like(size), onward)
-        alive = _watch(job, rows[0], alive, (own, common), end, int(stops[-1]))
+        still = alive & finite(end, size)
+        for row in np.flatnonzero(alive & ~still):
+            assert job.lost is not None
+            job.lost(rows[0] + int(row), take(own, row), common, int(stops[-1]))
+        alive = still
         own, common, count = end, after, min(job.chunk, len(job.times) - first)
         chunks.append(jax.tree.map(lambda leaf, count=count: leaf[:, :count], outputs))
         progress(size * count)
     return jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *chunks)
-
-
-def _watch(job: Job, first: int, alive: np.ndarray, before: Any, end: Any, stop: int) -> np.ndarray:
-    """Which points of a batch are still finite; `job.lost` is told of those that no longer are."""
-    still = alive & finite(end, len(alive))
-    own, common = before
-    for row in np.flatnonzero(alive & ~still):
-        assert job.lost is not None
-        job.lost(first + int(row), devices.rows(own, row), common, stop)
-    return still
 
 
 def layout_of(job: Job, begun: Any = None, each: float | None = None) -> dict[str, int]:
@@ -211,27 +195,24 @@ def layout_of(job: Job, begun: Any = None, each: float | None = None) -> dict[st
     block, batch, chunk; for `across="examples"`, whose sums depend on them, also devices.
     each: bytes of a point, if known.
     """
-    size, chosen, memory = length(job.points), 1, record.current().memory
+    size, chosen, wave, memory = length(job.points), 1, 1, record.current().memory
+    given = {"chunk": job.chunk} | ({"devices": jax.local_device_count()} if job.across == "examples" else {})
     there = begun.get("layout") if isinstance(begun, dict) else None
     if isinstance(there, dict) and all(type(there.get(cut)) is int and there[cut] > 0 for cut in ("block", "batch")):
-        return there | _given(job)
+        return there | given
     if job.across == "points":
         measured = job.block is None or memory is not None  # a bound that the user states holds whatever is asked
         fits = devices.block_size(job.f, job.points, job.shared, memory=memory, each=each) if measured else size
         chosen = min(job.block or fits, fits)
-    wave = chosen * (1 if job.across == "examples" else jax.local_device_count())
+        wave = chosen * jax.local_device_count()
     share = ceil(size / max(1, BATCHES // saves(job)) / wave) * wave
     batch = job.batch or min(share, ceil(size / jax.process_count() / chosen) * chosen)
-    return {"block": chosen, "batch": batch} | _given(job)
+    return {"block": chosen, "batch": batch} | given
 
 
 def saves(job: Job) -> int:
     """Steps on disk of each batch."""
     return 1 if job.times is None else ceil(len(job.times) / job.chunk)
-
-
-def _given(job: Job) -> dict[str, int]:
-    return {"chunk": job.chunk} | ({"devices": jax.local_device_count()} if job.across == "examples" else {})
 
 
 def affordable(name: str, results: Any, chunks: int = 1) -> None:
@@ -249,25 +230,13 @@ def _inputs(points: Points) -> dict[str, Any]:
     return {"grid": points.at} | ({} if points.checkpoint is None else {"checkpoint": points.checkpoint})
 
 
-def _name(f: Callable[..., Any], name: str | None) -> str:
-    if name is not None:
-        return name
-    own = getattr(f, "__name__", "")
-    if not own.isidentifier():
-        raise ValueError("got a function without a name: write name=..., under which its results are kept")
-    return own
-
-
 def _times(times: Any) -> np.ndarray:
     """Increasing integers of 32 bits."""
     times = np.asarray(times)
-    if times.ndim != 1 or times.size == 0 or times.dtype.kind not in "iu":
+    integers = times.ndim == 1 and times.size > 0 and times.dtype.kind in "iu"
+    if not integers or (np.diff(times) <= 0).any() or times[0] < 0 or times[-1] >= 2**31:
         raise ValueError(
-            f"got times of shape {times.shape} and type {times.dtype}: write a list of integers, at least one"
-        )
-    if (np.diff(times) <= 0).any() or times[0] < 0 or times[-1] >= 2**31:
-        raise ValueError(
-            f"got times from {times[0]} to {times[-1]}: write them increasing, from 0 to {2**31 - 1}; "
+            f"got the times {times}: write integers, at least one, increasing from 0 to {2**31 - 1} at most; "
             "np.unique(times) sorts them"
         )
     return times.astype(np.int32)

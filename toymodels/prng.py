@@ -1,13 +1,11 @@
-"""A fast counter-based generator for sweeps whose cost is dominated by random numbers: `jax.random.key(0, impl=lowbias32)`.
+"""A fast counter-based generator for sweeps that wait for random numbers: `jax.random.key(0, impl=lowbias32)`.
 
 Word i of the key (k0, k1) is P(h ^ k1) ^ h with h = P(i ^ k0): two rounds of a key-alternating cipher (Even and
-Mansour 1997) on the counter, P being the 32-bit permutation `lowbias32` (Wellons 2018, "Prospecting for hash functions").
-The feed-forward of h (Davies-Meyer) makes it a function and not a permutation of the counter: among 2^17 words of 32 bits two
-collisions are expected, and a permutation has none. Every word is elementwise in its counter, so XLA fuses it into its use.
+Mansour 1997) on the counter, P being the 32-bit permutation `lowbias32` (Wellons 2018, "Prospecting for hash
+functions"). The feed-forward of h (Davies-Meyer) makes collisions as frequent as in random words. Every word is
+elementwise in its counter, so XLA fuses it into its use.
 
-It is not cryptographic, a key yields at most 2^32 words, and keys should come from `key`, `split` and `fold_in` (one P
-alone stands between raw keys with the same k0). threefry2x32 remains the default, and the one for reference runs;
-`jax.random.poisson` knows no other.
+It is not cryptographic, and a key yields at most 2^32 words. threefry2x32 remains the default.
 """
 
 import math
@@ -32,7 +30,7 @@ SEED_KEY = (U(0x03707344), U(0xA4093822))
 
 
 def permute(x: UInt32[Array, "*shape"]) -> UInt32[Array, "*shape"]:
-    """The permutation P of 32-bit words: x ^= x >> 16, x *= a, x ^= x >> 15, x *= b, x ^= x >> 16; `lowbias32`, Wellons 2018."""
+    """The permutation P of 32-bit words, `lowbias32` of Wellons 2018."""
     x = (x ^ (x >> U(16))) * U(0x7FEB352D)
     x = (x ^ (x >> U(15))) * U(0x846CA68B)
     return x ^ (x >> U(16))
@@ -47,10 +45,7 @@ def words(key: UInt32[Array, "2"], counter: UInt32[Array, "*shape"]) -> UInt32[A
 def child(
     key: tuple | UInt32[Array, "2"], domain: Array | np.uint32, index: UInt32[Array, "*shape"]
 ) -> UInt32[Array, "*shape 2"]:
-    """A new key: four Feistel rounds of (domain, index) under `key`; Luby and Rackoff 1988.
-
-    For one key it is a permutation of the 64 bits of (domain, index): its children never coincide, in or between domains.
-    """
+    """A new key: four Feistel rounds of (domain, index) under `key`, a permutation of them; Luby and Rackoff 1988."""
     left = domain ^ permute(index ^ key[0])
     right = index ^ permute(left ^ key[1])
     left ^= permute(right ^ key[0] ^ ROUND)
@@ -59,16 +54,10 @@ def child(
 
 
 def counters(shape: tuple[int, ...], each: int = 1) -> UInt32[Array, "..."]:
-    """The first counter of every element in row-major order, at `each` words an element.
-
-    A sum of iotas, without reshape or concatenation: it fuses, whatever the shape.
-    """
+    """The first counter of every element in row-major order, `each` words an element: a sum of iotas, which fuses."""
     total = each * math.prod(shape)
     if total > MAX_WORDS:
-        raise ValueError(
-            f"got shape {shape}, {total} words of 32 bits: a key of lowbias32 has {MAX_WORDS}, the counter having 32 bits; "
-            'split the key and draw the parts, or write impl="threefry2x32"'
-        )
+        raise ValueError(f"got shape {shape}, {total} words: a key of lowbias32 has {MAX_WORDS}; split the key")
     counter, stride = jnp.zeros(shape, jnp.uint32), each
     for axis in reversed(range(len(shape))):
         counter += jax.lax.broadcasted_iota(jnp.uint32, shape, axis) * U(stride % MAX_WORDS)
@@ -77,20 +66,16 @@ def counters(shape: tuple[int, ...], each: int = 1) -> UInt32[Array, "..."]:
 
 
 def seed(value: Shaped[Array, ""]) -> UInt32[Array, "2"]:
-    """The key of a seed: its high and low words enciphered. Without jax_enable_x64, JAX itself keeps the low word alone."""
+    """The key of a seed: its high and low words enciphered."""
     if not jnp.issubdtype(value.dtype, jnp.integer):
-        raise TypeError(
-            f"got a seed of dtype {value.dtype}: an integer is needed, as in jax.random.key(0, impl=lowbias32)"
-        )
+        raise TypeError(f"got a seed of dtype {value.dtype}: an integer is needed")
     high = (value >> 32).astype(jnp.uint32) if value.dtype.itemsize == 8 else jnp.zeros((), jnp.uint32)
     return child(SEED_KEY, high, value.astype(jnp.uint32))
 
 
 def split(key: UInt32[Array, "2"], shape: tuple[SupportsIndex, ...]) -> UInt32[Array, "... 2"]:
     """Keys of the given shape: the children of `key` in the domain SPLIT."""
-    return child(
-        key, SPLIT, counters(tuple(map(operator.index, shape)))
-    )  # JAX passes on the NumPy integers it was given
+    return child(key, SPLIT, counters(tuple(map(operator.index, shape))))  # JAX passes on NumPy integers
 
 
 def fold_in(key: UInt32[Array, "2"], data: int | UInt32[Array, ""]) -> UInt32[Array, "2"]:
@@ -102,7 +87,6 @@ def random_bits(key: UInt32[Array, "2"], width: int, shape: tuple[int, ...]) -> 
     """Unsigned integers of `width` bits: the low bits of one word, or two successive words for 64."""
     if width != 64:
         return words(key, counters(shape)).astype(f"uint{width}")
-    # Not one counter and a tweak of k1: P(h ^ k1 ^ tweak) is the word of another counter, and words would repeat too often.
     low = counters(shape, each=2)
     high = low + U(1)
     return (words(key, high).astype(jnp.uint64) << 32) | words(key, low).astype(jnp.uint64)
@@ -114,7 +98,7 @@ lowbias32: Hashable = define_prng_impl(
 
 
 def implementation(name: str) -> Hashable:
-    """What to pass as `impl=` to `jax.random.key`: the object for "lowbias32", which JAX cannot know by name, or a name of JAX."""
+    """What to pass as `impl=` to `jax.random.key`: the object for "lowbias32", or a name that JAX knows."""
     if name == "lowbias32":
         return lowbias32
     try:

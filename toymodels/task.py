@@ -68,22 +68,17 @@ def objective(model: Model | Apply, task: Task) -> Loss:
     def example(params: Params, x: Array, y: Array) -> Scalar:
         prediction: Any = model.apply({"params": params}, x) if isinstance(model, Model) else model(params, x)
         if prediction.shape[: y.ndim] != y.shape:  # of a class there is one number in y, and many in the prediction
-            raise ValueError(
-                f"the model predicts shape {prediction.shape} for one example, the task's target has shape {y.shape}: "
-                f"give {name} the output size of the task, or the task the model's size"
-            )
+            shapes = f"shape {prediction.shape} for one example, whose target has shape {y.shape}"
+            raise ValueError(f"the model predicts {shapes}: give {name} the output size of the task")
         value = task.loss(prediction, y)
         if jnp.shape(value):
-            raise ValueError(
-                f"the task's loss has shape {jnp.shape(value)} for one example, whose prediction has shape "
-                f"{prediction.shape} and target {y.shape}: return one number, such as a sum or a mean"
-            )
+            raise ValueError(f"the task's loss has shape {jnp.shape(value)} for one example: return one number")
         return value
 
     def loss(params: Params, batch: Batch) -> Float[Array, " n"]:
         _same_examples(batch)
-        # Examples lie along the last axis, and vectors (biases) are repeated along it: then `vmap` keeps it last through
-        # `W @ x + b`, a loop over contiguous examples. Chains of the 18-parameter model run twice as fast so.
+        # With examples along the last axis, and biases repeated along it, `W @ x + b` is a loop over contiguous
+        # examples: chains of the 18-parameter model run twice as fast.
         is_vector = lambda leaf: jnp.ndim(leaf) == 1
         repeat = lambda leaf: jnp.broadcast_to(leaf[:, None], (len(leaf), len(batch.x))) if is_vector(leaf) else leaf
         axes = jax.tree.map(lambda leaf: -1 if is_vector(leaf) else None, params)
@@ -96,9 +91,7 @@ def objective(model: Model | Apply, task: Task) -> Loss:
 def _same_examples(batch: Batch) -> None:
     x, y = jnp.shape(batch.x), jnp.shape(batch.y)
     if not x or not y or x[0] != y[0]:
-        raise ValueError(
-            f"got a batch with x of shape {x} and y of shape {y}: both need one leading axis, of the same examples"
-        )
+        raise ValueError(f"got x of shape {x} and y of shape {y}: both need one leading axis, of the same examples")
 
 
 def draw_rows(key: Key[Array, ""], data: Rows, n: int) -> Rows:
@@ -110,8 +103,7 @@ def draw_rows(key: Key[Array, ""], data: Rows, n: int) -> Rows:
 def finite(task: Task, data: Batch) -> Task:
     """The task whose distribution is the uniform one on `data`: minibatches are drawn from it with replacement.
 
-    The loss is the one of `task`; its population value is not (`population` becomes None): that of the data is the
-    mean of the objective over `data`.
+    Its `population` is None: that of the data is the mean of the objective over `data`.
     """
     _same_examples(data)
     return task._replace(sample=sampling(lambda key, n: draw_rows(key, data, n)), population=None)
@@ -122,9 +114,7 @@ def whole(task: Task, data: Batch) -> Task:
 
     def sample(key: Key[Array, ""], n: int) -> Batch:
         if n != len(data.x):
-            raise ValueError(
-                f"got a batch of {n}: this task gives all its {len(data.x)} examples, write batch_size={len(data.x)}"
-            )
+            raise ValueError(f"got a batch of {n}: this task gives all its examples, write batch_size={len(data.x)}")
         return data
 
     return task._replace(sample=sample, population=None)

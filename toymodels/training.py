@@ -24,11 +24,7 @@ class TrainState(NamedTuple):
 
 
 class Trajectory(NamedTuple):
-    """What a training run leaves behind: every leaf carries a leading time axis.
-
-    loss: the loss at `params` on the minibatch that step `step` draws (so it is a function of key, step and params
-    alone).
-    """
+    """A run, with a leading time axis. loss: the one at `params` on the minibatch that step `step` draws."""
 
     step: Int[Array, " time"]
     params: Params
@@ -41,8 +37,7 @@ def start(params: Params, tx: optax.GradientTransformation) -> TrainState:
         if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
             name = jax.tree_util.keystr(path, simple=True, separator=".")
             raise ValueError(
-                f"got a parameter {name!r} of type {jnp.result_type(leaf)}: parameters are real floats; "
-                "close over what is not trained"
+                f"got a parameter {name!r} of type {jnp.result_type(leaf)}; close over what is not trained"
             )
     return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params))
 
@@ -62,7 +57,7 @@ def segment(
     `stop` may be traced: one compilation serves every length, and two segments compose to one bit for bit.
     """
     if batch_size < 1:
-        raise ValueError(f"got batch_size={batch_size}: write 1 or more, a minibatch needs at least one example")
+        raise ValueError(f"got batch_size={batch_size}: write 1 or more")
 
     def body(step: Int[Array, ""], carry: tuple[Params, Any]) -> tuple[Params, Any]:
         params, opt_state = carry
@@ -130,18 +125,14 @@ def train(
 def linear_steps(stop: int, every: int) -> Int[np.ndarray, " time"]:
     """Checkpoints at 0, every, 2 every, ... up to and including `stop`."""
     if not 1 <= every <= stop <= MAX_STEP:
-        raise ValueError(
-            f"got every={every}, stop={stop}: write 1 <= every <= stop <= {MAX_STEP} (a step is a 32-bit integer)"
-        )
+        raise ValueError(f"got every={every}, stop={stop}: write 1 <= every <= stop <= {MAX_STEP}")
     return union(np.arange(0, stop + 1, every), np.array([stop]))
 
 
 def log_steps(stop: int, count: int) -> Int[np.ndarray, " time"]:
     """Step 0 and at most `count` steps evenly spaced in log(step) from 1 to `stop`, without repetitions."""
     if not 1 <= count <= stop <= MAX_STEP:
-        raise ValueError(
-            f"got count={count}, stop={stop}: write 1 <= count <= stop <= {MAX_STEP}; there are no more checkpoints than steps"
-        )
+        raise ValueError(f"got count={count}, stop={stop}: write 1 <= count <= stop <= {MAX_STEP}")
     return union(np.array([0]), np.round(np.geomspace(stop, 1, count)).astype(int))
 
 

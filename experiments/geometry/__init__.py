@@ -1,9 +1,8 @@
 """In which regular figures do equal features share too few dimensions, and does the learning coefficient know them?
 
 Uniform superposition, Elhage et al. 2022 (arXiv 2209.10652): x' = ReLU(W'Wx + b) on features of one importance, over
-their density 1 - S. The dimensions a feature, D* = m/|W|^2, are said to stick at 1 and at 1/2, and the dimensions D_i of
-single features to lie on the lines of regular polytopes. lambda-hat of each trained model stands beside its loss, its
-Hessian and its D*.
+their density 1 - S. The dimensions a feature, D* = m/|W|^2, are said to stick at 1 and at 1/2, and those of single
+features, D_i, to lie on the lines of regular polytopes. lambda-hat stands beside the loss, the Hessian and D*.
 """
 
 import functools
@@ -41,10 +40,7 @@ def run(
     hidden: Annotated[int, between(1, 10**4), Doc("m, dimensions in which they are held")] = 10,
     densities: Annotated[int, between(2, 10**4), Doc("models, evenly spaced in log(1 - S)")] = 20,
     sparsest: Annotated[float, between(1.01, 10**6), Doc("the largest 1/(1 - S); the least is 1")] = 20.0,
-    init: Annotated[
-        Init,
-        Doc("variance of W: 2/(hidden (features + densities)) as in the published notebook, or 2/(hidden + features)"),
-    ] = "notebook",
+    init: Annotated[Init, Doc("of W: scale of the published notebook, or 2/(hidden + features)")] = "notebook",
     steps: Annotated[Count, Doc("of AdamW")] = 5000,
     batch_size: Annotated[int, between(1, 10**6), Doc("of each step, all examples new")] = 512,
     rate: Annotated[Positive, Doc("learning rate at the start; it falls to 0 as a cosine")] = 2e-3,
@@ -103,12 +99,11 @@ def _geometry(runs: sweeps.Runs) -> xr.Dataset:
     """What is read off the weights of all models: D* over time, the rest at the end."""
     W, density = runs.outputs.params["W"], runs.grid.axes["density"]
     per_feature = jax.jit(jax.vmap(jax.vmap(tm.dimensions_per_feature)))(W)
-    D, t, R = (np.asarray(jax.jit(jax.vmap(f))(W[:, -1])) for f in (tm.dimensionality, tm.leverage, tm.canonical))
+    D, R = (np.asarray(jax.jit(jax.vmap(f))(W[:, -1])) for f in (tm.dimensionality, tm.canonical))
     names = np.stack([figures(model) for model in W[:, -1]])
     feature, time = ("density", "feature"), ("density", "step")
     variables = {
         "dimensionality": (feature, D, {"units": "hidden dimensions"}),
-        "leverage": (feature, t),
         "polytope": (feature, names, {"long_name": "figure of the block a feature is in; empty: it is dead"}),
         "W": (("density", "hidden", "feature"), R, {"long_name": "W, rotated to be upper triangular"}),
         "b": (feature, runs.outputs.params["b"][:, -1]),

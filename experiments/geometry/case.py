@@ -13,24 +13,21 @@ from jaxtyping import Array, Float, Key
 
 import slt
 import toymodels as tm
+from slt import Sampling
 
 WEIGHT_DECAY = 0.01  # of the published notebook, PyTorch's default
 STEP = 0.05  # h^2 of the chains times the largest curvature: from w*, where U is least, larger ones are all rejected
-PROBES, LANCZOS, TOP = (
-    3,
-    25,
-    12,
-)  # of what the Hessian says: random signs, products with it for each, and for the largest
+PROBES, LANCZOS, TOP = 3, 25, 12  # of the Hessian: random signs, products with it for each, and for the largest
 START, TRAIN, DATA, CHAINS, HESSIAN = range(5)  # purposes of a model's keys
+At = Mapping[str, Array]  # a point of the grid
 Init = Literal["notebook", "xavier"]
 
 
 def deviation(init: Init, *, features: int, hidden: int, instances: int) -> float:
     """The standard deviation of the entries of W at the start: Xavier's sqrt(2/(fan_in + fan_out)).
 
-    For each model by itself that is of hidden and features. The published notebook calls `xavier_normal_` on one tensor
-    (instances, features, hidden) of all models, of which PyTorch takes features*hidden and instances*hidden: its scale
-    depends on how many models are trained beside each other.
+    The published notebook calls `xavier_normal_` on one tensor (instances, features, hidden) of all models, of which
+    PyTorch takes features*hidden and instances*hidden: the scale depends on how many models there are.
     """
     return float(np.sqrt(2 / (hidden * (features + instances) if init == "notebook" else hidden + features)))
 
@@ -47,12 +44,12 @@ class Case(NamedTuple):
     seed: int
     prng: Any
 
-    def key(self, at: Mapping[str, Array], purpose: int) -> Key[Array, ""]:
+    def key(self, at: At, purpose: int) -> Key[Array, ""]:
         """The key of one purpose of one model."""
         own = jax.random.fold_in(jax.random.key(self.seed, impl=self.prng), at["instance"])
         return jax.random.fold_in(own, purpose)
 
-    def problem(self, at: Mapping[str, Array]) -> tuple[tm.Task, tm.Loss]:
+    def problem(self, at: At) -> tuple[tm.Task, tm.Loss]:
         """Features of one importance at a density, and the loss of a model of them."""
         task = tm.sparse_features(jnp.ones(self.features), at["density"])
         return task, tm.objective(tm.Autoencoder(self.features, self.hidden), task)
@@ -62,29 +59,19 @@ class Case(NamedTuple):
         """AdamW, whose rate falls to 0 as a cosine."""
         return optax.adamw(optax.cosine_decay_schedule(self.rate, self.steps), weight_decay=WEIGHT_DECAY)
 
-    def begin(self, at: Mapping[str, Array]) -> tm.TrainState:
+    def begin(self, at: At) -> tm.TrainState:
         """A Gaussian W, and no bias."""
         W = self.std * jax.random.normal(self.key(at, START), (self.hidden, self.features))
         return tm.start({"W": W, "b": jnp.zeros(self.features)}, self.tx)
 
-    def onward(
-        self, at: Mapping[str, Array], state: tm.TrainState, steps: Array
-    ) -> tuple[tm.TrainState, tm.Trajectory]:
+    def onward(self, at: At, state: tm.TrainState, steps: Array) -> tuple[tm.TrainState, tm.Trajectory]:
         """Train one model on, through some checkpoints."""
         task, loss = self.problem(at)
         key = self.key(at, TRAIN)
         return tm.advance(key, state, steps, loss=loss, task=task, tx=self.tx, batch_size=self.batch_size)
 
     def estimate(
-        self,
-        at: Mapping[str, Array],
-        params: tm.Params,
-        *,
-        samples: int,
-        nbeta: float,
-        gamma: float,
-        leapfrog: int,
-        sampling: slt.Sampling,
+        self, at: At, params: tm.Params, *, samples: int, nbeta: float, gamma: float, leapfrog: int, sampling: Sampling
     ) -> dict[str, Array]:
         """The loss, lambda-hat, and what the Hessian makes of it, on examples that training has not seen."""
         task, loss = self.problem(at)
@@ -95,9 +82,8 @@ class Case(NamedTuple):
         sampler, chance = slt.hmc(STEP / (nbeta * top + gamma), leapfrog=leapfrog), jnp.sum(jnp.var(data.x, axis=0))
         options: Any = held | sampling._asdict()
         llc = slt.estimate_llc(self.key(at, CHAINS), loss, params, data, sampler, chance=chance, **options)
-        gaussian = slt.gaussian_llc_quadrature(
-            key_trace, loss, params, data, probes=PROBES, iterations=min(LANCZOS, d), **held
-        )
+        lanczos: Any = dict(probes=PROBES, iterations=min(LANCZOS, d), **held)
+        gaussian = slt.gaussian_llc_quadrature(key_trace, loss, params, data, **lanczos)
         outputs = jax.nn.relu(data.x @ params["W"].T @ params["W"] + params["b"][None])
         return llc._asdict() | {
             "test_loss": llc.loss_at_centre,
@@ -113,8 +99,7 @@ class Case(NamedTuple):
 def slope(loss: tm.Loss, params: tm.Params, data: tm.Batch, *, nbeta: float, gamma: float) -> Float[Array, ""]:
     """What a gradient g at w* takes from lambda-hat, to second order.
 
-    -nbeta^2 g' A^-1 (1 - nbeta H A^-1/2) g, with A = nbeta H + gamma. A minimum of the expected loss has such a gradient
-    on any finite set of examples.
+    -nbeta^2 g' A^-1 (1 - nbeta H A^-1/2) g, with A = nbeta H + gamma.
     """
     flat, unravel = ravel_pytree(params)
     product = slt.hessian_vector_product(loss, params, data)

@@ -17,11 +17,10 @@ BLUE, ORANGE, GREY = "#1f6fb4", "#d9761a", "#9aa0a6"
 def draw(results: xr.Dataset) -> Figure:
     """Above the geometry, below what lambda-hat and the loss make of it."""
     with plt.rc_context(plots.STYLE):
-        figure, axes = plt.subplots(2, 2, figsize=(11, 7), layout="constrained", sharex=True)
-        for axis, panel in zip(axes.flat, (_sticky, _scatter, _coefficient, _loss), strict=True):
+        figure, axes = plt.subplots(3, 1, figsize=(8, 9.5), layout="constrained", sharex=True, height_ratios=(3, 2, 1))
+        for axis, panel in zip(axes, (_geometry, _coefficient, _loss), strict=True):
             panel(axis, results, 1 / results.density.values)
-        for axis in axes[1]:
-            axis.set(xscale="log", xlabel="1/(1 - S)")
+        axes[-1].set(xscale="log", xlabel="1/(1 - S)")
         plt.close(figure)
     return figure
 
@@ -33,20 +32,14 @@ def _level(axis: Axes, at: float, name: str, shift: float = -3) -> None:
     axis.annotate(name, (1, at), fontsize=9, **place)
 
 
-def _sticky(axis: Axes, results: xr.Dataset, x: np.ndarray) -> None:
-    for at, name in ((1.0, "1"), (0.5, "1/2")):
-        _level(axis, at, name)
-    axis.plot(x, final(results), "o-", color=BLUE)
-    axis.set(ylim=(0, None), title="Dimensions a feature, $D^* = m/\\|W\\|_F^2$")
-
-
-def _scatter(axis: Axes, results: xr.Dataset, x: np.ndarray) -> None:
+def _geometry(axis: Axes, results: xr.Dataset, x: np.ndarray) -> None:
     D = results.dimensionality.values
     jitter = (x[1] / x[0]) ** np.random.default_rng(0).uniform(-0.35, 0.35, D.shape)
     for name, fraction in LINES.items():
         _level(axis, float(fraction), f"{fraction} {name}", -8 if name == "square antiprism" else -3)
     axis.scatter(x[:, None] * jitter, D, s=5, alpha=0.5, color=BLUE, linewidths=0)
-    axis.set(title="Dimensionality $D_i$ of each feature")
+    axis.plot(x, final(results), "o-", color="black", ms=4)
+    axis.set(title=r"Dimensionality $D_i$ of each feature; line: $D^* = m/\|W\|_F^2$")
 
 
 def _coefficient(axis: Axes, results: xr.Dataset, x: np.ndarray) -> None:

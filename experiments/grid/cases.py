@@ -1,16 +1,14 @@
-"""Models whose learning coefficient is known: asymptotically, and what an exact sampler returns at finite nbeta and gamma."""
+"""Models whose learning coefficient is known, and what an exact sampler returns at finite nbeta and gamma."""
 
 import itertools
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from slt.samplers.base import Data, Loss, Params
-from slt.strata import deep_linear_local, rank_array
-from slt.theory import normal_crossing, normal_crossing_finite, reduced_rank, reduced_rank_finite, regular_finite
+import slt
 
 
 class Case(NamedTuple):
@@ -20,14 +18,13 @@ class Case(NamedTuple):
     where it is not known in closed form.      curvature: the largest Hessian eigenvalue of the loss at w*.
     """
 
-    loss: Loss
-    params: Params
-    data: Data
+    loss: Callable[[Any, Any], Array]
+    params: Any
+    data: Any
     value: float
     finite: Callable[[float, float], float] | None
     curvature: float
     batch_size: int | None = None
-    baseline: Literal["full", "paired"] = "full"
 
 
 SIZE, BATCH = 1000, 32  # of the data set and of its minibatches
@@ -41,7 +38,7 @@ NOTHING = jnp.zeros((1,))
 def regular() -> Case:
     """K = sum_i h_i w_i^2/2, ten curvatures from .01 to 1: lambda = 5."""
     loss = lambda w, data: jnp.sum(jnp.asarray(CURVATURES, jnp.float32) * w**2) / 2
-    finite = lambda nbeta, gamma: regular_finite(CURVATURES, nbeta=nbeta, gamma=gamma)
+    finite = lambda nbeta, gamma: slt.regular_finite(CURVATURES, nbeta=nbeta, gamma=gamma)
     return Case(loss, jnp.zeros(len(CURVATURES)), NOTHING, len(CURVATURES) / 2, finite, CURVATURES[-1])
 
 
@@ -56,8 +53,8 @@ def minibatches() -> Case:
         return (data[1] - data[0] @ w) ** 2 / 2
 
     data = jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32)
-    finite = lambda nbeta, gamma: regular_finite(h, nbeta=nbeta, gamma=gamma)
-    return Case(loss, jnp.asarray(w, jnp.float32), data, len(h) / 2, finite, h[-1], BATCH, "paired")
+    finite = lambda nbeta, gamma: slt.regular_finite(h, nbeta=nbeta, gamma=gamma)
+    return Case(loss, jnp.asarray(w, jnp.float32), data, len(h) / 2, finite, h[-1], BATCH)
 
 
 def monomial() -> Case:
@@ -65,9 +62,9 @@ def monomial() -> Case:
     loss = lambda w, data: jnp.prod(w ** (2 * jnp.array(POWERS)))
 
     def finite(nbeta: float, gamma: float) -> float:
-        return normal_crossing_finite(POWERS, nbeta=nbeta, gamma=gamma) if gamma > 0 else np.nan
+        return slt.normal_crossing_finite(POWERS, nbeta=nbeta, gamma=gamma) if gamma > 0 else np.nan
 
-    return Case(loss, jnp.zeros(len(POWERS)), NOTHING, normal_crossing(POWERS)[0], finite, 0.0)
+    return Case(loss, jnp.zeros(len(POWERS)), NOTHING, slt.normal_crossing(POWERS)[0], finite, 0.0)
 
 
 def reduced() -> Case:
@@ -76,10 +73,10 @@ def reduced() -> Case:
     loss = lambda params, data: jnp.sum((params["B"] @ params["A"]) ** 2) / 2
 
     def finite(nbeta: float, gamma: float) -> float:
-        return reduced_rank_finite(M, H, N, nbeta=nbeta, gamma=gamma) if gamma > 0 else np.nan
+        return slt.reduced_rank_finite(M, H, N, nbeta=nbeta, gamma=gamma) if gamma > 0 else np.nan
 
     params = {"A": jnp.zeros((H, M)), "B": jnp.zeros((N, H))}
-    return Case(loss, params, NOTHING, reduced_rank(M, H, N, 0)[0], finite, 0.0)
+    return Case(loss, params, NOTHING, slt.reduced_rank(M, H, N, 0)[0], finite, 0.0)
 
 
 def deep() -> Case:
@@ -88,7 +85,7 @@ def deep() -> Case:
     target = jnp.asarray(layers[2] @ layers[1] @ layers[0], jnp.float32)
     loss = lambda W, data: jnp.sum((W["3"] @ W["2"] @ W["1"] - target) ** 2) / 2
     params = {str(l): jnp.asarray(W, jnp.float32) for l, W in enumerate(layers, 1)}
-    return Case(loss, params, NOTHING, deep_linear_local(rank_array(layers)), None, 3.0)
+    return Case(loss, params, NOTHING, slt.deep_linear_local(slt.rank_array(layers)), None, 3.0)
 
 
 CASES: dict[str, Callable[[], Case]] = {
@@ -105,4 +102,4 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "its accuracy test": dict(step_size=4e-4, nbeta=SIZE / np.log(SIZE), gamma=0.0),
     "its introduction": dict(step_size=4e-4, nbeta=SIZE / np.log(SIZE), gamma=100.0),
 }
-"""Settings of devinterp: the defaults of `sgld` and `sample` (1.3.2, 2.0.1), and those its tests and notebooks write."""
+"""Settings of devinterp: the defaults of `sgld` and `sample` (1.3.2, 2.0.1), and those of its tests and notebooks."""

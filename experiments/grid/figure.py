@@ -1,5 +1,6 @@
 """The figure of the `grid` experiment: a map for each model and n*beta, and how far the verdict is to be trusted."""
 
+import textwrap
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -9,16 +10,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from experiments import plots
 from experiments.grid.cases import DEFAULTS
-from experiments.grid.report import NEAR, OFF, RULES, cells, silent
+from experiments.grid.claims import OFF, silent
+from experiments.shared import plots
 
 LETTERS = {
-    "diverged": "d", "negative": "n", "escaped": "o", "not stationary": "w", "too few effective draws": "f",
-    "chains disagree": "r", "step size too large": "s", "noisy baseline": "b", "saturated": "x",
-}  # fmt: skip
+    "diverged": "d",
+    "negative": "n",
+    "escaped": "o",
+    "not stationary": "w",
+    "too few effective draws": "f",
+    "chains disagree": "r",
+    "step size too large": "s",
+    "saturated": "x",
+    "rounded": "q",
+}
 SILENT, PLATEAU, MARK = "#d1006c", "black", "#0b7a3b"
-COLOURS = "#2f6690", "#81b1d0", "#b7bcc1"
 MARKS = {"with default_nbeta of a batch of 32": "◆", "its accuracy test": "▲", "its introduction": "●"}
 STYLE: Any = plots.STYLE | {
     "font.size": 9,
@@ -30,26 +37,23 @@ STYLE: Any = plots.STYLE | {
 
 
 def draw(results: xr.Dataset) -> Figure:
-    """Columns: models. Rows: n*beta, and below the shares of cells the verdict and the trace alone find."""
+    """Columns: models. Rows: n*beta."""
     models, levels = results.model.values, results.nbeta.values
+    size = 2.2 + 2.9 * len(models), 2.5 * len(levels) + 0.8
     with plt.rc_context(STYLE):
-        figure = plt.figure(figsize=(2.2 + 2.9 * len(models), 2.5 * len(levels) + 3.1), layout="constrained")
-        grid = figure.add_gridspec(len(levels) + 1, len(models), height_ratios=[1] * len(levels) + [0.95])
+        figure, axes = plt.subplots(len(levels), len(models), figsize=size, layout="constrained", squeeze=False)
         shown: Any = None
-        for i, level in enumerate(levels):
-            for j, model in enumerate(models):
-                axes = figure.add_subplot(grid[i, j])
-                shown = _map(axes, results.sel(model=model).isel(nbeta=i))
-                truth = float(results.truth.sel(model=model))
-                top = f"{model}, λ = {truth:g}\n" if i == 0 else ""
-                axes.set_title(f"{top}{_say_plateau(results.sel(model=model).isel(nbeta=i))}")
-                axes.set_ylabel(f"nβ = {level:.3g}\nstep size" if j == 0 else "")
-                axes.set_xlabel("localisation \N{GREEK SMALL LETTER GAMMA}" if i == len(levels) - 1 else "")
+        for (i, j), place in np.ndenumerate(axes):
+            r = results.isel(model=j, nbeta=i)
+            shown = _map(place, r)
+            top = f"{models[j]}, λ = {float(r.truth):g}\n" if i == 0 else ""
+            place.set_title(f"{top}{_say_plateau(r)}")
+            place.set_ylabel(f"nβ = {levels[i]:.3g}\nstep size" if j == 0 else "")
+            place.set_xlabel("localisation \N{GREEK SMALL LETTER GAMMA}" if i == len(levels) - 1 else "")
         bar = figure.colorbar(shown, ax=figure.axes, shrink=0.5, aspect=40, ticks=[-1, -0.5, 0, 0.5, 1])
         bar.ax.set_yticklabels(["½ or less", "0.71", "exact", "1.41", "2 or more"])
         bar.set_label("λ̂ / what an exact sampler returns (grey: diverged, or not known)")
-        _shares(figure.add_subplot(grid[-1, :]), results)
-        figure.suptitle(_legend(), fontsize=9)
+        figure.suptitle(textwrap.fill(_legend(), int(12 * size[0])), fontsize=9)
         plt.close(figure)
     return figure
 
@@ -106,29 +110,3 @@ def _legend() -> str:
         f"Black: plateau.   Magenta: off by more than {OFF:.0%} beyond two standard errors, and nothing found.   "
         f"Green, settings of devinterp: {marks}"
     )
-
-
-def _shares(axes: Axes, results: xr.Dataset) -> None:
-    """For each model: doubted among the cells that are off, among those that are near; off among those not doubted."""
-    names = [*results.model.values, "all"]
-    for place, name in enumerate(names):
-        c = cells(results if name == "all" else results.sel(model=[name]))
-        for which, (rule, field) in enumerate(RULES.items()):
-            found = getattr(c, field)
-            for k, (of, among) in enumerate(((found, c.off), (found, c.near), (c.off, ~found))):
-                x, height = 4 * place + k + 0.28 * which, of[among].mean() if among.any() else np.nan
-                axes.bar(x, height, 0.26, color=COLOURS[which], label=rule if place + k == 0 else None)
-                if np.isfinite(height):
-                    axes.text(x, height + 0.02, f"{100 * height:.0f}", ha="center", fontsize=7)
-        labels = "off:\ndoubted", "near:\ndoubted", "trusted:\noff"
-        for k, label in enumerate(labels):
-            axes.text(4 * place + k + 0.28, -0.03, label, ha="center", va="top", fontsize=6.5)
-        axes.text(4 * place + 1.28, 1.13, name, ha="center", fontsize=9, fontweight="bold")
-    axes.set(ylim=(0, 1.2), xticks=[], yticks=[0, 0.5, 1], ylabel="share of cells", xlim=(-3.2, 4 * len(names) - 0.6))
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.set_xlabel(
-        f"of the cells that are off by more than {OFF:.0%} beyond two standard errors, and of those within {NEAR:.0%}, the share "
-        f"that is doubted; of those that are not doubted, the share that is off",
-        labelpad=24,
-    )
-    axes.legend(loc="upper left", bbox_to_anchor=(0, 1.03), fontsize=7.5)

@@ -2,8 +2,8 @@
 
 In-context Markov chains (Edelman et al. 2024, arXiv 2402.11004): two layers of attention first predict uniformly, then
 by counts of tokens (unigram), then all at once by counts of pairs (bigram), for which the first layer must attend to
-the previous token and the second to what followed the present one. Chains are localised and their baseline paired;
-beside them are another temperature, loose chains, and each layer alone.
+the previous token and the second to what followed the present one. Beside localised chains are another temperature,
+loose chains, and each layer alone.
 """
 
 from typing import Annotated, Any, Literal
@@ -24,34 +24,13 @@ __all__ = ["COST", "PRESETS", "claims", "plot", "run"]
 COST = "5-6 min on two cores"
 SYMBOLS = (2, 3)
 FINE = 3  # readings of the model between two estimates
-
+LONG = slt.Sampling(chains=8, warmup=1000, draws=1000, batch_size=64)
 PRESETS = {
-    "smoke": dict(
-        most=2,
-        seeds=2,
-        studied=1,
-        steps_2=60,
-        steps_3=60,
-        checkpoints=10,
-        length=8,
-        batch_size=4,
-        sequences=8,
-        sampling=slt.Sampling(chains=2, warmup=2, draws=8, batch_size=4),
-    ),
+    "smoke": dict(most=2, seeds=2, studied=1, steps_2=60, steps_3=60, checkpoints=10, length=8, batch_size=4)
+    | dict(sequences=8, sampling=slt.Sampling(chains=2, warmup=2, draws=8, batch_size=4)),
     "default": {},
-    "paper": dict(
-        seeds=16,
-        studied=16,
-        steps_2=2000,
-        steps_3=3000,
-        checkpoints=60,
-        length=100,
-        batch_size=64,
-        faster=1.0,
-        sequences=1024,
-        step_size=1e-5,
-        sampling=slt.Sampling(chains=8, warmup=1000, draws=1000, batch_size=64),
-    ),
+    "paper": dict(seeds=16, studied=16, steps_2=2000, steps_3=3000, checkpoints=60, length=100, batch_size=64)
+    | dict(faster=1.0, sequences=1024, step_size=1e-5, sampling=LONG),
 }
 
 
@@ -63,14 +42,10 @@ def run(
     studied: Annotated[Count, Doc("of those with 2 symbols, runs that are also estimated under other settings")] = 3,
     steps_2: Annotated[Count, Doc("of training with 2 symbols")] = 2500,
     steps_3: Annotated[Count, Doc("of training with 3 symbols")] = 900,
-    checkpoints: Annotated[
-        int, between(SETTLE + 6, 10**5), Doc("with an estimate, evenly spaced, besides the start and one soon after")
-    ] = 12,
+    checkpoints: Annotated[int, between(SETTLE + 6, 10**5), Doc("with an estimate, besides one soon after 0")] = 12,
     length: Annotated[int, between(2, 10**4), Doc("tokens that are predicted from")] = 64,
     batch_size: Annotated[Count, Doc("sequences of a training minibatch, all new")] = 32,
-    learning_rate: Annotated[
-        Positive, Doc("of AdamW with 2 symbols: at 2e-3 seven of eight runs form no heads")
-    ] = 5e-4,
+    learning_rate: Annotated[Positive, Doc("of AdamW with 2 symbols; few runs form heads at 2e-3")] = 5e-4,
     faster: Annotated[Positive, Doc("by which it is multiplied with 3 symbols")] = 4.0,
     sequences: Annotated[int, between(2, 10**6), Doc("on which the model is compared with the predictors")] = 128,
     nbeta: Annotated[Positive, Doc("n*beta of the localised chains")] = 3000.0,
@@ -82,7 +57,7 @@ def run(
     loose_step: Annotated[Positive, Doc("their epsilon")] = 1e-4,
     sampling: slt.Sampling = slt.Sampling(chains=2, warmup=40, draws=40, batch_size=16),
 ) -> xr.Dataset:
-    """Train with two and three symbols, read off what checkpoints predict and attend to, estimate their coefficients."""
+    """Train with two and three symbols, read what checkpoints predict and attend to, estimate lambda-hat."""
     at_least(FINE * checkpoints, steps_2=steps_2, steps_3=steps_3)
     localised = {"localised": Setting(nbeta, gamma, step_size)}
     others = {
@@ -92,14 +67,12 @@ def run(
         "layer 1": Setting(nbeta, gamma, step_size, "attention_1"),
     }
     parts, study = [], xr.Dataset()
-    for symbols, steps, rate in zip(SYMBOLS, (steps_2, steps_3), (learning_rate, faster * learning_rate), strict=True):
-        if symbols > most:
-            continue
+    for symbols in SYMBOLS[: most - 1]:
+        steps, rate = {2: (steps_2, learning_rate), 3: (steps_3, faster * learning_rate)}[symbols]
         case = Case.of(symbols, length, learning_rate=rate, batch_size=batch_size)
         fine, at = schedule(steps, checkpoints)
-        runs = sweeps.scan(
-            case.onward, sweeps.product(seed=range(seeds)), case.begin, fine, name=f"train_{symbols}", block=2
-        )
+        grid = sweeps.product(seed=range(seeds))
+        runs = sweeps.scan(case.onward, grid, case.begin, fine, name=f"train_{symbols}", block=2)
         reading = lambda at, checkpoint, case=case: case.reading(checkpoint.params, sequences)
         read = sweeps.map(reading, runs, name=f"reading_{symbols}", block=1)
         estimated = runs.at(times=at)
@@ -114,7 +87,7 @@ def run(
 
 
 def plot(results: xr.Dataset) -> Any:
-    """What the model predicts and attends to; lambda-hat about the transition; other temperatures, each layer."""
+    """What the model predicts; lambda-hat about the transition; other temperatures, each layer."""
     from experiments.markov_induction.figure import draw
 
     return draw(results)

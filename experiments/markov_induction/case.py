@@ -1,5 +1,6 @@
 """The runs of `markov_induction`: model, optimiser, and what is read off one checkpoint."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ import sweeps
 import toymodels as tm
 from experiments.shared.curves import Setting, curves
 
+At = Mapping[str, Array]  # a point of the grid
 WIDTH = 16
 DATA_SIZE = 512  # sequences that an estimate's minibatches are drawn from
 DECAYED = ("W_Q", "W_K", "W_V", "W_O", "W_U")  # linear maps: not the embedding, norms and vectors of distances
@@ -34,16 +36,16 @@ class Case(NamedTuple):
 
     @classmethod
     def of(cls, symbols: int, length: int, *, learning_rate: float, batch_size: int) -> "Case":
-        """Two layers of one head without MLPs, and AdamW as in the source: decay .1 on linear maps, gradients cut at 1."""
+        """Two layers of one head without MLPs, and AdamW as in the source, gradients cut at 1."""
         task = tm.markov_chains(symbols, length)
-        model = tm.Transformer(
-            vocabulary=symbols, outputs=symbols, width=WIDTH, heads=1, layers=2, context=length, positions="relative"
-        )
-        adamw = optax.adamw(learning_rate, 0.9, 0.95, weight_decay=0.1, mask=_decayed)
+        sizes: Any = dict(vocabulary=symbols, outputs=symbols, width=WIDTH, heads=1, layers=2, context=length)
+        model = tm.Transformer(**sizes, positions="relative")
+        decayed = functools.partial(jax.tree.map_with_path, lambda path, _: path[-1].key in DECAYED)
+        adamw = optax.adamw(learning_rate, 0.9, 0.95, weight_decay=0.1, mask=decayed)
         tx = optax.chain(optax.clip_by_global_norm(1.0), adamw)
         return cls(symbols, length, task, model, tm.objective(model, task), tx, batch_size)
 
-    def begin(self, at: Mapping[str, Array]) -> tm.TrainState:
+    def begin(self, at: At) -> tm.TrainState:
         """Weights from N(0, .02^2), those that write to the stream from N(0, .01^2), as in the source."""
         key = tm.key(at["seed"], START)
         params = self.model.init(key, jnp.zeros(self.length, int))["params"]
@@ -56,9 +58,7 @@ class Case(NamedTuple):
         leaves = [weight(i, path[-1].key, leaf) for i, (path, leaf) in enumerate(paths)]  # type: ignore[attr-defined]
         return tm.start(jax.tree.unflatten(tree, leaves), self.tx)
 
-    def onward(
-        self, at: Mapping[str, Array], state: tm.TrainState, steps: Array
-    ) -> tuple[tm.TrainState, tm.Trajectory]:
+    def onward(self, at: At, state: tm.TrainState, steps: Array) -> tuple[tm.TrainState, tm.Trajectory]:
         """Train one run on, through some checkpoints."""
         key = tm.key(at["seed"], TRAIN)
         return tm.advance(key, state, steps, loss=self.loss, task=self.task, tx=self.tx, batch_size=self.batch_size)
@@ -69,26 +69,13 @@ class Case(NamedTuple):
         """lambda-hat on a data set of each run's own; its saturation is towards the uniform prediction."""
         one = jax.tree.map(lambda leaf: leaf[0, 0], runs.outputs.params)
         masks = {part: mask for part, mask in slt.blocks(one, depth=1).items() if part.startswith("attention")}
-        return curves(
-            self.loss,
-            runs,
-            lambda at: self.task.sample(tm.key(at["seed"], DATA), DATA_SIZE),
-            lambda at: tm.key(at["seed"], CHAINS),
-            settings=settings,
-            sampling=sampling,
-            masks=masks,  # the same program for all settings
-            chance=float(np.log(self.symbols)),
-            name=name,
-            block=1,
-        )
+        data = lambda at: self.task.sample(tm.key(at["seed"], DATA), DATA_SIZE)
+        key = lambda at: tm.key(at["seed"], CHAINS)
+        how: Any = dict(sampling=sampling, chance=float(np.log(self.symbols)), name=name, block=1)
+        return curves(self.loss, runs, data, key, settings=settings, masks=masks, **how)
 
     def reading(self, params: PyTree, n: int) -> dict[str, Float[Array, ""]]:
-        """Of one checkpoint on n new sequences: loss, KL from every predictor to the model, what the heads attend to.
-
-        Of each KL there is the mean over positions and sequences, and of that from the bigram its standard error;
-        `previous` is of the first layer; `induction` of the second, to positions after the present token, and
-        `induction_uniform` is what attending everywhere equally would give.
-        """
+        """Of one checkpoint on n new sequences: loss, KL from each predictor, what the heads attend to."""
         key_P, key_x = jax.random.split(jax.random.fold_in(tm.key(0, DATA), 1))
         P = tm.transition_matrices(key_P, n, self.symbols)
         tokens = tm.sequences(key_x, P, self.length + 1)
@@ -113,7 +100,3 @@ class Case(NamedTuple):
         each = jax.vmap(one)(P, tokens)
         mean = {name: jnp.mean(values) for name, values in each.items() if name != "true_true"}
         return mean | {"kl_bigram_stderr": jnp.std(each["kl_bigram"]) / jnp.sqrt(n)}
-
-
-def _decayed(params: PyTree) -> PyTree:
-    return jax.tree.map_with_path(lambda path, _: path[-1].key in DECAYED, params)

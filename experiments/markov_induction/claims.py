@@ -1,13 +1,11 @@
 """What is said of in-context Markov chains and of lambda-hat at their transition, beside what was measured."""
 
-from typing import NamedTuple
-
 import numpy as np
 import xarray as xr
 
 from experiments.shared import tell
 from experiments.shared.claims import Claim, every, mean, median, share
-from experiments.shared.curves import largest, places, transitions
+from experiments.shared.curves import largest, transitions
 
 EDELMAN, TRIAL = "Edelman et al. 2024", "earlier trial, one run"
 SETTLE = 3  # estimates at the start, of a model that leaves the uniform prediction, in which no transition is sought
@@ -25,22 +23,14 @@ def claims(results: xr.Dataset) -> list[Claim]:
 
 def study(results: xr.Dataset) -> xr.Dataset:
     """The curves of the first runs with two symbols under the other settings."""
-    names = [str(name) for name in results.data_vars if str(name).startswith("study_")]
-    part = results[names]
+    part = results[[name for name in results.data_vars if str(name).startswith("study_")]]
     return part.rename({str(name): str(name).removeprefix("study_") for name in [*part.data_vars, *part.dims]})
 
 
 def localised(results: xr.Dataset, symbols: int) -> xr.Dataset:
     """The localised curves of all runs with this many symbols, in the same form, the settling left out."""
     part = results.sel(symbols=symbols).isel(estimate=slice(SETTLE, None)).rename(estimate="step")
-    part = part[["value", "stderr", "loss_at_centre", "mean_loss", "saturation", "findings"]]
-    return part.expand_dims(setting=["localised"]).assign(nbeta=("setting", [float(results.attrs["nbeta"])]))
-
-
-def at_estimates(results: xr.Dataset, name: str, symbols: int) -> np.ndarray:
-    """A reading at the checkpoints that have an estimate: (seed, estimate)."""
-    here = results.sel(symbols=symbols)
-    return here[name].values[:, np.searchsorted(here.reading_step.values, here.estimate_step.values)]
+    return part[["value", "stderr", "loss_at_centre", "saturation", "findings"]].expand_dims(setting=["localised"])
 
 
 def crossing(results: xr.Dataset, symbols: int) -> list[int | None]:
@@ -51,19 +41,11 @@ def crossing(results: xr.Dataset, symbols: int) -> list[int | None]:
     return [at if at < away.shape[1] else None for at in since]
 
 
-class Phases(NamedTuple):
-    """lambda-hat of each run that induces: mean on the plateau before, nearest estimate to the transition, mean after."""
+def phases(results: xr.Dataset, symbols: int, curve: xr.Dataset) -> np.ndarray:
+    """lambda-hat (before, at, after) the crossing of the runs that have an estimate of each: (3, runs).
 
-    before: np.ndarray
-    at: np.ndarray
-    after: np.ndarray
-
-
-def phases(results: xr.Dataset, symbols: int, curve: xr.Dataset) -> Phases:
-    """What lambda-hat is before, at and after the crossing, of the runs that have at least an estimate of each.
-
-    `curve` has one setting and begins after the settling. The time from the crossing on is divided in the middle: what
-    is in its second half is after; before is what is earlier than three quarters of the crossing's step.
+    `curve` has one setting and begins after the settling. After is the second half of the time from the crossing on;
+    before is what is earlier than three quarters of the crossing's step.
     """
     here, made = results.sel(symbols=symbols), []
     steps = here.estimate_step.values[SETTLE:]
@@ -74,37 +56,26 @@ def phases(results: xr.Dataset, symbols: int, curve: xr.Dataset) -> Phases:
         before, after = steps < 0.75 * crossed, steps >= (crossed + steps[-1]) / 2
         if before.any() and after.any() and crossed < steps[-1]:
             made.append((value[before].mean(), value[np.argmin(np.abs(steps - crossed))], value[after].mean()))
-    return Phases(*np.array(made).reshape(-1, 3).T)
+    return np.array(made).reshape(-1, 3).T
 
 
 def learned(results: xr.Dataset, symbols: int) -> list[Claim]:
     """That runs come to induce, by way of the unigram, and what their heads attend to then."""
     here, k = results.sel(symbols=symbols), f"k = {symbols}"
-    crossed = crossing(results, symbols)
-    induced = np.array([place is not None for place in crossed])
-    steps = [here.reading_step.values[place] for place in crossed if place is not None]
+    induced = np.array([place is not None for place in crossing(results, symbols)])
     gap = float(here.true_unigram[0, 0] - here.true_bigram[0, 0])  # KL from the truth, of the unigram less the bigram
     plateau = here.kl_unigram.values.min(axis=1) / gap
     left = (here.kl_true.values[:, -1] - here.true_bigram.values[:, -1])[induced] / gap
     attends = (here.previous.values[:, -1] - here.previous.values[:, 0])[induced]
-    induces = (here.induction - here.induction_uniform).values[:, -1][induced]
-    says = lambda text: f"{k}: {text}"
+    found = [
+        ("least KL(unigram | model) over the gap", plateau, "< .3", plateau < 0.3),
+        ("KL(truth | model) beyond the bigram's, over the gap", left, "< .2", left < 0.2),
+        ("rise of attention to the previous token", attends, "> .2", attends > 0.2),
+    ]
+    text = f"{k}: runs that come nearer to the bigram for good"
     return [
-        share(
-            says("runs that come nearer to the bigram for good"),
-            induced,
-            EDELMAN,
-            "all",
-            holds=every(induced),
-            headline=True,
-        ),
-        median(says("step of that crossing"), steps, EDELMAN, unit="steps"),
-        median(says("least KL(unigram | model) over the gap"), plateau, EDELMAN, "< .3", holds=every(plateau < 0.3)),
-        median(
-            says("KL(truth | model) beyond the bigram's, over the gap"), left, EDELMAN, "< .2", holds=every(left < 0.2)
-        ),
-        median(says("rise of attention to the previous token"), attends, EDELMAN, "> .2", holds=every(attends > 0.2)),
-        median(says("attention to what followed, above uniform"), induces, EDELMAN, "> 0", holds=every(induces > 0)),
+        share(text, induced, EDELMAN, "all", holds=every(induced), headline=symbols == 2),
+        *(median(f"{k}: {name}", x, EDELMAN, expected, holds=every(hit)) for name, x, expected, hit in found),
     ]
 
 
@@ -121,32 +92,22 @@ def peak(results: xr.Dataset, symbols: int) -> list[Claim]:
 
 def coincide(results: xr.Dataset, symbols: int) -> list[Claim]:
     """Whether each run's largest change of lambda-hat, and of attention, is where its largest of KL is."""
-    here = localised(results, symbols).isel(setting=0)
-    late = lambda name: at_estimates(results, name, symbols)[:, SETTLE:]
-    kl = largest(transitions(late("kl_bigram"), late("kl_bigram_stderr")))
-    llc, attention = transitions(here.value.values, here.stderr.values), transitions(late("previous"), 0.02)
-    k = f"k = {symbols}"
+    curve, here = localised(results, symbols).isel(setting=0), results.sel(symbols=symbols)
+    read = here.isel(reading=np.searchsorted(here.reading_step.values, here.estimate_step.values[SETTLE:]))
+    kl = largest(transitions(read.kl_bigram.values, read.kl_bigram_stderr.values))
+    llc = largest(transitions(curve.value.values, curve.stderr.values))
+    attention, k = largest(transitions(read.previous.values, 0.02)), f"k = {symbols}"
     return [
-        *tell.aligned(f"{k}: lambda-hat changes with KL", largest(llc), kl, tolerance=TOLERANCE, headline=symbols == 2),
-        *tell.aligned(f"{k}: attention changes with KL", largest(attention), kl, tolerance=TOLERANCE),
+        *tell.aligned(f"{k}: lambda-hat changes with KL", llc, kl, tolerance=TOLERANCE, headline=symbols == 2),
+        *tell.aligned(f"{k}: attention changes with KL", attention, kl, tolerance=TOLERANCE),
     ]
 
 
 def other_settings(results: xr.Dataset) -> list[Claim]:
-    """Other temperatures, loose chains and single layers, on the first runs with two symbols."""
-    part, main, made = study(results), localised(results, 2).isel(setting=0), []
+    """Another temperature, loose chains and single layers, on the first runs with two symbols."""
+    part = study(results)
+    made = tell.disguise(part, "loose", "published curves of loose chains", expected=True, headline=True)
     for name in map(str, part.setting.values):
-        loose = name == "loose"
-        source = "published curves of loose chains" if loose else tell.ASKED
-        made += tell.disguise(part, name, source, expected=True if loose else None, headline=loose)
-        made += tell.believed(part, name)
-        found = phases(results, 2, part.sel(setting=name))
-        text = f"{name}: lambda-hat, transition less plateau before"
-        made.append(mean(text, found.at - found.before, tell.ASKED))
-    of = lambda name: transitions(part.value.sel(setting=name).values, part.stderr.sel(setting=name).values)
-    first, second = largest(of("layer 0")), largest(of("layer 1"))
-    lags = [b[0] - a[0] for a, b in zip(first, second, strict=True) if a and b]
-    made.append(median("layer 1's largest change after layer 0's", lags, tell.ASKED, unit="estimates"))
-    few = part.sizes["seed"]
-    own, other = places(transitions(main.value.values[:few], main.stderr.values[:few])), places(of("lower nbeta"))
-    return [*made, *tell.aligned("boundaries at the two temperatures", own, other, tolerance=TOLERANCE)]
+        before, at, _ = phases(results, 2, part.sel(setting=name))
+        made.append(mean(f"{name}: lambda-hat, transition less plateau before", at - before, tell.ASKED))
+    return made

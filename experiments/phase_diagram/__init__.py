@@ -6,7 +6,6 @@ loss itself, by quadrature; the best of each fate is kept, and lambda-hat is est
 competitors.
 """
 
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import jax
@@ -20,21 +19,13 @@ from typing_extensions import Doc
 import slt
 import sweeps
 import toymodels as tm
+from experiments.phase_diagram import theory
 from experiments.phase_diagram.claims import claims
-from experiments.phase_diagram.theory import (
-    CONFUSED,
-    DEDICATED,
-    IGNORED,
-    MINIMA,
-    NAMES,
-    SUPERPOSED,
-    predicted,
-    prototypes,
-)
 from experiments.shared.ranges import Count, Positive, Seed, between, checked
 
 __all__ = ["COST", "PRESETS", "claims", "plot", "run"]
 
+At = dict[str, np.ndarray]  # points of the plane
 COST = "1-2 min on two cores"
 BLOCK = 64  # models at a time on a device
 FINE = 24  # order of the quadrature with which losses are compared
@@ -63,19 +54,14 @@ def run(
 ) -> xr.Dataset:
     """Train over the plane, keep the best model of each fate, estimate its learning coefficient."""
     s, r = np.geomspace(0.01, 1, points), np.geomspace(0.1, 10, points)
-    plane = np.stack(np.meshgrid(s, r, indexing="ij")).reshape(2, -1)
-    planes, known = [], []
+    every_s, every_r = (np.ravel(axis).astype(np.float32) for axis in np.meshgrid(s, r, indexing="ij"))
+    at, planes = {"s": every_s, "r": every_r, "index": np.arange(points**2, dtype=np.int32)}, []
     for n in (2, 3):
-        more = np.array(list(MINIMA)).T if n == 2 else np.zeros((2, 0))
-        at = _points(*np.concatenate([plane, more], axis=1))
-        trained = _train(n, at, models=models, steps=steps, rate=rate, order=order, seed=seed)
-        known.append(trained["loss"].min("model").values[points**2 :])
-        at, best = _points(*plane), _best(trained.isel(point=slice(points**2)))
-        nodes = lambda p, n=n: _nodes(n, p["s"], p["r"], order)
-        found = _estimate(f"{n}_features", best, at, nodes, nbeta=nbeta, gamma=gamma, sampling=sampling, seed=seed)
+        best = _best(_train(n, at, models=models, steps=steps, rate=rate, order=order, seed=seed))
+        found = _estimate(n, best, at, order=order, nbeta=nbeta, gamma=gamma, sampling=sampling, seed=seed)
         planes.append(_labelled(n, best, at, found, (s, r)))
     both: Any = xr.concat(planes, xr.Variable("features", [2, 3]))
-    return both.assign(known_minimum=("known", known[0]))
+    return both
 
 
 def plot(results: xr.Dataset) -> Any:
@@ -86,7 +72,7 @@ def plot(results: xr.Dataset) -> Any:
 
 
 def population_loss(params: tm.Params, batch: tm.Batch) -> Float[Array, " nodes"]:
-    """One number for each node of the quadrature, whose mean is E sum_i I_i (x_i - x'_i)^2; y holds the weights I_i w."""
+    """One number for each node of the quadrature, of mean E sum_i I_i (x_i - x'_i)^2; y holds the weights I_i w."""
     predict = lambda x: jax.nn.relu(params["W"].T @ (params["W"] @ x) + params["b"])
     return jnp.sum(batch.y * (batch.x - jax.vmap(predict)(batch.x)) ** 2, axis=1)
 
@@ -97,13 +83,7 @@ def _nodes(features: int, s: Scalar, r: Scalar, order: int) -> tm.Batch:
     return tm.Batch(x, len(weight) * weight[:, None] * importance[None])
 
 
-def _points(s: Float[np.ndarray, " k"], r: Float[np.ndarray, " k"]) -> dict[str, np.ndarray]:
-    return {"s": np.asarray(s, np.float32), "r": np.asarray(r, np.float32), "index": np.arange(len(s), dtype=np.int32)}
-
-
-def _train(
-    features: int, at: dict[str, np.ndarray], *, models: int, steps: int, rate: float, order: int, seed: int
-) -> xr.Dataset:
+def _train(features: int, at: At, *, models: int, steps: int, rate: float, order: int, seed: int) -> xr.Dataset:
     """`models` models at each point: W, b, and the loss by the fine quadrature."""
     tx, count = optax.adam(optax.cosine_decay_schedule(rate, steps)), len(at["s"])
     grid = {key: np.repeat(values, models) for key, values in at.items()}
@@ -122,39 +102,32 @@ def _train(
         return tm.advance(unused, state, stops, loss=population_loss, task=exact, tx=tx, batch_size=1)
 
     runs = sweeps.scan(onward, grid, begin, [steps], name=f"{features}_features", chunk=1, block=BLOCK)
-    params = runs.outputs.params
-    last = {key: leaf[:, -1] for key, leaf in params.items()}
-    loss = _fine_loss(features, grid | last)
+    last, fine = {key: leaf[:, -1] for key, leaf in runs.outputs.params.items()}, FINE if features == 2 else FINE // 2
+    exact_loss = lambda p: jnp.mean(population_loss(_weights(p), _nodes(features, p["s"], p["r"], fine)))
+    loss = sweeps.map(exact_loss, grid | last, name=f"{features}_features_loss", block=BLOCK)["result"].values
     fold = lambda leaf: np.reshape(leaf, (count, models, *leaf.shape[1:]))
-    return xr.Dataset(
-        {
-            "W": (("point", "model", "hidden", "feature"), fold(last["W"])),
-            "b": (("point", "model", "feature"), fold(last["b"])),
-            "loss": (("point", "model"), fold(loss)),
-        }
-    )
+    each = ("point", "model")
+    variables = {"W": ((*each, "hidden", "feature"), fold(last["W"])), "b": ((*each, "feature"), fold(last["b"]))}
+    return xr.Dataset(variables | {"loss": (each, fold(loss))})
 
 
-def _fine_loss(features: int, models: dict[str, np.ndarray]) -> np.ndarray:
-    """The loss of each model by a quadrature much finer than that of its training."""
-    order = FINE if features == 2 else FINE // 2
-    one = lambda p: jnp.mean(population_loss({"W": p["W"], "b": p["b"]}, _nodes(features, p["s"], p["r"], order)))
-    return sweeps.map(one, models, name=f"{features}_features_loss", block=BLOCK)["result"].values
+def _weights(p: dict[str, Array]) -> tm.Params:
+    return {"W": p["W"], "b": p["b"]}
 
 
 def fate(W: Float[Array, "hidden features"]) -> Int[Array, ""]:
-    """What becomes of the last feature: `NAMES`. Superposed: half of another feature or more is read on its direction."""
+    """What becomes of the last feature. Superposed: half of another feature or more is read on its direction."""
     norm = jnp.linalg.norm(W, axis=0)
     unclear = jnp.any((norm > SPLIT[0]) & (norm < SPLIT[1]))
-    kept = jnp.where(tm.interference(W)[-1] >= 0.5, SUPERPOSED, DEDICATED)
-    return jnp.where(unclear, CONFUSED, jnp.where(norm[-1] < SPLIT[0], IGNORED, kept))
+    kept = jnp.where(tm.interference(W)[-1] >= 0.5, theory.SUPERPOSED, theory.DEDICATED)
+    return jnp.where(unclear, theory.CONFUSED, jnp.where(norm[-1] < SPLIT[0], theory.IGNORED, kept))
 
 
 def _best(trained: xr.Dataset) -> xr.Dataset:
     """The best model of each fate at each point; its loss is infinite where no model had it."""
     W, loss = trained["W"].values, trained["loss"].values
     fates = np.asarray(jax.jit(jax.vmap(jax.vmap(fate)))(W))
-    masked = np.where(fates[..., None] == np.arange(len(NAMES)), loss[..., None], np.inf)
+    masked = np.where(fates[..., None] == np.arange(len(theory.NAMES)), loss[..., None], np.inf)
     best = xr.DataArray(masked.argmin(axis=1), dims=("point", "fate"))
     chosen = trained.isel(model=best)
     norm = np.linalg.norm(chosen["W"].transpose("point", "fate", "hidden", "feature").values, axis=2)
@@ -163,23 +136,15 @@ def _best(trained: xr.Dataset) -> xr.Dataset:
 
 
 def _estimate(
-    name: str,
-    best: xr.Dataset,
-    at: dict[str, np.ndarray],
-    nodes: Callable[[Any], tm.Batch],
-    *,
-    nbeta: float,
-    gamma: float,
-    sampling: slt.Sampling,
-    seed: int,
+    n: int, best: xr.Dataset, at: At, *, order: int, nbeta: float, gamma: float, sampling: slt.Sampling, seed: int
 ) -> dict[str, np.ndarray]:
     """lambda-hat of every model in `best`, and what its Hessian alone says; NaN where there is none."""
     exists = np.isfinite(best["loss"].values)
     where, which = np.nonzero(exists)
     models = {key: best[key].values[where, which] for key in ("W", "b")} | {key: at[key][where] for key in ("s", "r")}
-    params = lambda p: {"W": p["W"], "b": p["b"]}
-    curvature = lambda p: slt.hessian(population_loss, params(p), nodes(p))
-    H = sweeps.map(curvature, models, name=f"{name}_hessian", block=BLOCK)["result"].values
+    nodes = lambda p: _nodes(n, p["s"], p["r"], order)
+    curvature = lambda p: slt.hessian(population_loss, _weights(p), nodes(p))
+    H = sweeps.map(curvature, models, name=f"{n}_features_hessian", block=BLOCK)["result"].values
     h = np.linalg.eigvalsh(H.astype(float))  # on the host: LAPACK inside of programs on two devices may lock them
     held = nbeta * h + gamma
     gaussian = np.where((held > 0).all(1), np.sum(nbeta * h / held, axis=1) / 2, np.nan)
@@ -187,35 +152,29 @@ def _estimate(
     def llc(p: dict[str, Array]) -> dict[str, Array]:
         sampler = slt.hmc(1 / (nbeta * p["top"] + gamma), leapfrog=LEAPFROG)
         chains: Any = dict(nbeta=nbeta, gamma=gamma, **sampling._asdict())
-        found = slt.estimate_llc(jax.random.key(seed), population_loss, params(p), nodes(p), sampler, **chains)
+        found = slt.estimate_llc(jax.random.key(seed), population_loss, _weights(p), nodes(p), sampler, **chains)
         return {name: getattr(found, name) for name in ("value", "stderr", "ess", "rhat", "acceptance")}
 
     models |= {"top": h[:, -1].astype(np.float32)}
-    found = sweeps.map(llc, models, name=f"{name}_llc", block=BLOCK)
-    numbers = {str(key): found[key].values for key in found} | {"hessian": gaussian}
-    return {key: _scatter(exists, values) for key, values in numbers.items()}
+    found = sweeps.map(llc, models, name=f"{n}_features_llc", block=BLOCK)
+    numbers = {}
+    for key, values in ({str(key): found[key].values for key in found} | {"hessian": gaussian}).items():
+        numbers[key] = np.full(exists.shape, np.nan, np.float32)
+        numbers[key][exists] = values
+    return numbers
 
 
-def _scatter(exists: np.ndarray, values: np.ndarray) -> np.ndarray:
-    full = np.full(exists.shape, np.nan, np.float32)
-    full[exists] = values
-    return full
-
-
-def _labelled(
-    features: int, best: xr.Dataset, at: dict[str, np.ndarray], found: dict[str, np.ndarray], axes: tuple[Any, Any]
-) -> xr.Dataset:
+def _labelled(n: int, best: xr.Dataset, at: At, found: dict[str, np.ndarray], axes: tuple[Any, Any]) -> xr.Dataset:
     """One plane: what theory says, what training finds, and lambda-hat of each fate."""
     (s, r), exact = axes, tuple(np.asarray(at[name], float) for name in ("s", "r"))
     plane, each = ("density", "importance"), ("density", "importance", "fate")
     fold = lambda values: np.reshape(values, (len(s), len(r), *np.shape(values)[1:]))
-    values, region, kept = best["loss"].values, *predicted(features, *exact)
+    values, region = best["loss"].values, theory.predicted(n, *exact)
     variables = {name: (each, fold(number)) for name, number in found.items()} | {
         "loss": (each, fold(values), {"long_name": "least loss of a trained model of this fate; infinite: none"}),
         "kept": (each, fold(best["kept"].values), {"long_name": "features that this model keeps"}),
         "winner": (plane, fold(values.argmin(axis=1)), {"long_name": "fate of the best model"}),
         "predicted": (plane, fold(region), {"long_name": "fate by the prototypes"}),
-        "predicted_kept": (plane, fold(kept), {"long_name": "features that the least prototype keeps"}),
-        "prototype": (plane, fold(prototypes(features, *exact).min(axis=1)), {"long_name": "its loss"}),
+        "prototype": (plane, fold(theory.prototypes(n, *exact).min(axis=1)), {"long_name": "its loss"}),
     }
-    return xr.Dataset(variables, {"density": s, "importance": r, "fate": list(NAMES)})
+    return xr.Dataset(variables, {"density": s, "importance": r, "fate": list(theory.NAMES)})

@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 
-from experiments.phase_diagram.theory import CONFUSED, MINIMA, SUPERPOSED, TRIPLE_POINT, boundary
+from experiments.phase_diagram.theory import CONFUSED, SUPERPOSED, TRIPLE_POINT, boundary
 from experiments.shared.claims import Claim, median, share
 
 ELHAGE, PROTOTYPES = "Elhage et al. 2022, phase change", "prototypes of the paper, in closed form"
@@ -12,17 +12,12 @@ HALF = {2: 2.0, 3: 4.0}  # features -> half of the directions of a minimum
 
 
 def claims(results: xr.Dataset) -> list[Claim]:
-    """The boundary and the triple point of each plane, the exact minima, the confused region; lambda-hat against loss."""
-    made = [triple_point(results.sel(features=2)), others(results.sel(features=3)), minima(results)]
+    """The boundary and the triple point of each plane, the confused region; lambda-hat against loss."""
+    made = [triple_point(results.sel(features=2)), others(results.sel(features=3))]
     for n in (2, 3):
         plane = results.sel(features=n)
-        made += [*diagram(plane, n), confused(plane, n), *coefficients(plane, n), *rivals(plane, n)]
+        made += [*diagram(plane, n), confused(plane, n), *coefficients(plane, n), rivals(plane, n)]
     return [*made, across(results)]
-
-
-def ends_of_superposition(plane: xr.Dataset) -> np.ndarray:
-    """For each importance the density up to which the best model has the last feature in superposition; NaN if none has."""
-    return ends(plane.density.values, plane.winner.values == SUPERPOSED)
 
 
 def ends(density: np.ndarray, inside: np.ndarray) -> np.ndarray:
@@ -46,7 +41,8 @@ def diagram(plane: xr.Dataset, n: int) -> list[Claim]:
     """How often the trained fate is that of the least prototype, and how far the boundary is off."""
     r = plane.importance.values
     wanted = np.ones_like(r, bool) if n == 2 else r < 1
-    off = np.abs(in_cells(plane, ends_of_superposition(plane)[wanted], boundary(r[wanted])))
+    last = ends(plane.density.values, plane.winner.values == SUPERPOSED)
+    off = np.abs(in_cells(plane, last[wanted], boundary(r[wanted])))
     clear = plane.winner.values != CONFUSED
     agree = (plane.winner == plane.predicted).values[clear]
     holds = bool(len(off) and np.median(off) <= 1)
@@ -61,12 +57,11 @@ def triple_point(two: xr.Dataset) -> Claim:
     """The density at which the pair is given up where all features are equally important."""
     r, s = TRIPLE_POINT
     nearest = int(np.abs(np.log(two.importance.values / r)).argmin())
-    end = ends_of_superposition(two)[[nearest]]
+    end = ends(two.density.values, two.winner.values == SUPERPOSED)[[nearest]]
     off = in_cells(two, end, s)
     holds = bool(off.size and abs(off[0]) <= 1)
-    return Claim(
-        "triple point: at r = 1 the pair is given up at s", PROTOTYPES, "4/7 within a cell", float(end[0]), holds=holds
-    )
+    text = "triple point: at r = 1 the pair is given up at s"
+    return Claim(text, PROTOTYPES, "4/7 within a cell", float(end[0]), holds=holds)
 
 
 def others(three: xr.Dataset) -> Claim:
@@ -79,21 +74,13 @@ def others(three: xr.Dataset) -> Claim:
     return median(text, off, PROTOTYPES, "within a cell", unit="cells off", holds=holds, headline=True)
 
 
-def minima(results: xr.Dataset) -> Claim:
-    """The least losses found at the points where a search from many starts has given them."""
-    off = np.abs(results.known_minimum.values - np.array(list(MINIMA.values()))).max()
-    text = f"n = 2: least loss at {len(MINIMA)} points of (s, r), largest error"
-    return Claim(text, "search from many starts", "< 1e-4", float(off), count=len(MINIMA), holds=bool(off < 1e-4))
-
-
 def confused(plane: xr.Dataset, n: int) -> Claim:
     """The region in which some feature is half kept by the best model: it exists, and at high density alone."""
     inside = (plane.winner == CONFUSED).values
     densities = plane.density.values[inside.any(axis=1)]
     holds = bool(inside.any() and densities.min() > 0.2)
-    return share(
-        f"n = {n}: a third phase in which a feature is half kept", inside, MCGRATH, "at s > .2 only", holds=holds
-    )
+    text = f"n = {n}: a third phase in which a feature is half kept"
+    return share(text, inside, MCGRATH, "at s > .2 only", holds=holds)
 
 
 def winners(plane: xr.Dataset, name: str) -> xr.DataArray:
@@ -101,15 +88,10 @@ def winners(plane: xr.Dataset, name: str) -> xr.DataArray:
     return plane[name].isel(fate=plane.winner)
 
 
-def rival(plane: xr.Dataset) -> xr.DataArray:
-    """At each point the loss of the best model of each fate but the winner's; infinite where there is none."""
-    fate = xr.DataArray(np.arange(plane.sizes["fate"]), dims="fate")
-    return plane.loss.where(fate != plane.winner, np.inf)
-
-
 def competitors(plane: xr.Dataset, name: str) -> xr.DataArray:
     """A number of the second best fate's best model; NaN where all models had one fate."""
-    other = rival(plane)
+    fate = xr.DataArray(np.arange(plane.sizes["fate"]), dims="fate")
+    other = plane.loss.where(fate != plane.winner, np.inf)
     return plane[name].isel(fate=other.argmin("fate")).where(np.isfinite(other.min("fate")))
 
 
@@ -126,19 +108,10 @@ def coefficients(plane: xr.Dataset, n: int) -> list[Claim]:
     ]
 
 
-def rivals(plane: xr.Dataset, n: int) -> list[Claim]:
-    """Competitors with a smaller lambda-hat, which the posterior prefers to the winner when examples are few.
-
-    n L + lambda log n is equal at n/log n = (difference of lambda)/(difference of the loss).
-    """
-    gap = (competitors(plane, "loss") - winners(plane, "loss")).values
+def rivals(plane: xr.Dataset, n: int) -> Claim:
+    """Competitors with a smaller lambda-hat, which the posterior prefers to the winner when examples are few."""
     less = (winners(plane, "value") - competitors(plane, "value")).values
-    error = np.hypot(winners(plane, "stderr").values, competitors(plane, "stderr").values)
-    seen = np.isfinite(gap) & np.isfinite(less)
-    simpler = seen & (less > 2 * error) & (gap > 0)
-    text = f"n = {n}: lambda-hat of the winner less its competitor's"
-    turn = f"n = {n}: where it is clearly less, n/log n at which the loss outweighs it"
-    return [median(text, less[seen], FREE_ENERGY), median(turn, less[simpler] / gap[simpler], FREE_ENERGY)]
+    return median(f"n = {n}: lambda-hat of the winner less its competitor's", less, FREE_ENERGY)
 
 
 def across(results: xr.Dataset) -> Claim:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from experiments.phase_diagram.claims import competitors, winners
+from experiments.phase_diagram.claims import HALF, competitors, winners
 from experiments.phase_diagram.theory import NAMES, boundary
 from experiments.shared import plots
 
@@ -20,35 +20,24 @@ STYLE: Any = plots.STYLE | {"axes.spines.top": True, "axes.spines.right": True, 
 
 
 def draw(results: xr.Dataset) -> Figure:
-    """Rows: two features in one dimension, three in two. Columns: prototypes, trained, gain, lambda-hat of both fates."""
+    """Rows: two features in one dimension, three in two. Columns: prototypes, trained, lambda-hat of both fates."""
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(2, 5, figsize=(14, 6.2), layout="constrained", sharex=True, sharey=True)
+        figure, axes = plt.subplots(2, 4, figsize=(12, 6.2), layout="constrained", sharex=True, sharey=True)
         for row, n in zip(axes, results.features.values, strict=True):
-            plane = results.sel(features=n)
+            plane, half = results.sel(features=n), HALF[int(n)]
             _fates(row[0], plane, plane.predicted, "the least prototype")
             _fates(row[1], plane, plane.winner, "best of the trained models")
-            gain = 100 * (1 - plane.loss.min("fate") / plane.prototype)
-            shown = _heat(row[2], plane, gain, "loss below the prototype, %", cmap="Greys", vmin=0, vmax=20)
-            figure.colorbar(shown, ax=row[2])
-            half = 2.0 if n == 2 else 4.0
             scale: Any = dict(cmap="RdBu_r", vmin=0.5 * half, vmax=1.5 * half)
-            _heat(row[3], plane, winners(plane, "value"), r"$\hat\lambda$ of the winner", **scale)
-            shown = _heat(row[4], plane, competitors(plane, "value"), "and of its best competitor", **scale)
-            row[4].set_facecolor("#d9d9d9")
-            figure.colorbar(shown, ax=row[4], ticks=[0.5 * half, half, 1.5 * half])
+            _heat(row[2], plane, winners(plane, "value"), r"$\hat\lambda$ of the winner", **scale)
+            shown = _heat(row[3], plane, competitors(plane, "value"), "and of its best competitor", **scale)
+            row[3].set_facecolor("#d9d9d9")  # no competitor
+            figure.colorbar(shown, ax=row[3], ticks=[0.5 * half, half, 1.5 * half])
             row[0].set_ylabel(f"n = {n}, m = {n - 1}\ndensity 1 - S of the features")
         for axis in axes[-1]:
             axis.set_xlabel("importance of the last")
-        handles = [Patch(facecolor=FATES(i), edgecolor="black", lw=0.5) for i in range(len(NAMES))]
-        labels = [f"last {name}" if name != "confused" else "some feature half kept" for name in NAMES]
-        line = Line2D([], [], color="black", ls="--", lw=1)
-        figure.legend(
-            [*handles, line],
-            [*labels, "end of superposition, closed form"],
-            loc="outside lower center",
-            ncols=5,
-            frameon=False,
-        )
+        handles = [Patch(facecolor=FATES(i), edgecolor="black", label=f"last {name}") for i, name in enumerate(NAMES)]
+        line = Line2D([], [], color="black", ls="--", lw=1, label="end of superposition, closed form")
+        figure.legend(handles=[*handles, line], loc="outside lower center", ncols=5, frameon=False)
         plt.close(figure)
     return figure
 

@@ -1,1 +1,1 @@
-"""What laboratories share: claims, ranges of settings, learning-coefficient curves, statistics, the style of figures."""
+"""What laboratories share: claims, ranges of settings, learning-coefficient curves, statistics, how figures look."""

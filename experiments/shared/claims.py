@@ -13,9 +13,9 @@ RESAMPLES = 2000
 class Claim(NamedTuple):
     """text: what is claimed, at most 80 characters.  source: who says so.  expected: what they say, such as "> .99".
 
-    value: what was measured (NaN: nothing could be), with its 95 % interval over runs (NaN: it has none).  count: of how
-    many runs, estimates or points it is.  unit: "" for a pure number, "share" for a part of `count`.  holds: None only
-    where nobody knows what to expect.  headline: whether it is one of the at most six that are shown first.
+    value: what was measured (NaN: nothing could be), with its 95 % interval over runs (NaN: it has none).  count: of
+    how many runs, estimates or points it is.  unit: "" for a pure number, "share" for a part of `count`.  holds: None
+    only where nobody knows what to expect.  headline: whether it is one of the at most six that are shown first.
     """
 
     text: str

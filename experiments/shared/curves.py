@@ -42,8 +42,8 @@ def curves(
 ) -> xr.Dataset:
     """lambda-hat of every checkpoint of every run under every setting: axes (setting, those of the grid, step).
 
-    The outputs of `runs` have a field `params`. `data(at)` and `key(at)` are of a point of the grid: all checkpoints of a
-    run share them, so that their chains draw the same random numbers. `masks` names blocks of the weights
+    The outputs of `runs` have a field `params`. `data(at)` and `key(at)` are of a point of the grid: all checkpoints of
+    a run share them, so that their chains draw the same random numbers. `masks` names blocks of the weights
     (`slt.blocks`). `findings` are the kinds of what `slt.verdict` has against each estimate. `name` and `block` are
     those of `sweeps.map`.
     """
@@ -55,13 +55,13 @@ def curves(
         sampler = slt.sgld(at["step_size"])
         return slt.estimate_llc(key(at), loss, checkpoint.params, data(at), sampler, **held, **sampling._asdict())
 
-    number = lambda values, dtype=np.float32: np.array(list(values), dtype)
+    number = lambda values, dtype="float32": np.array(list(values), dtype)
     own = {
         "nbeta": number(setting.nbeta for setting in settings.values()),
         "gamma": number(setting.gamma for setting in settings.values()),
         "step_size": number(setting.step_size for setting in settings.values()),
     }
-    at = own | {"moving": number((names.index(setting.block) for setting in settings.values()), np.int32)}
+    at = own | {"moving": number((names.index(setting.block) for setting in settings.values()), "int32")}
     grid = sweeps.cross(sweeps.Points(at, None, {"setting": np.array(list(settings))}), runs)
     found = sweeps.map(estimate, grid, name=name, block=block)
     results = found[list(NUMBERS)].assign({name: ("setting", values) for name, values in own.items()})

@@ -117,7 +117,7 @@ def _wanted(kind: type, metadata: tuple[Any, ...]) -> str:
 
 
 def _bounds(metadata: tuple[Any, ...]) -> list[tuple[str, Any, Callable[[Any, Any], bool]]]:
-    """The ends of the ranges in an annotation, the lower ones first: its word, the end, how a value compares with it."""
+    """The ends of the ranges in an annotation, lower ones first: its word, the end, how a value compares with it."""
     each = [one for group in metadata for one in (group if isinstance(group, at.GroupedMetadata) else [group])]
     found = []
     for kind, word, holds in BOUNDS:

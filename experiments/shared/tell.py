@@ -1,4 +1,4 @@
-"""What every learning-coefficient curve is asked: is it the loss in disguise, is it believed, do its transitions coincide?"""
+"""What every learning-coefficient curve is asked: is it the loss in disguise, is it believed, where are its changes?"""
 
 from collections.abc import Sequence
 

@@ -63,8 +63,8 @@ def plot(results: xr.Dataset) -> Any:
 def _score(found: list[list[Found]], truth: tuple[tuple[int, int], ...]) -> dict[str, float]:
     """Over curves: shares of the planted that are found and of the found that are right; curves with any boundary.
 
-    Of jumps and kinks also: distance: root mean square, in checkpoints, of what is right from its place; coverage: share
-    of intervals that hold the place.
+    Of jumps and kinks also: distance: root mean square, in checkpoints, of what is right from its place; coverage:
+    share of intervals that hold the place.
     """
     alarms = float(np.mean([len(each) > 0 for each in found]))
     if not truth:

@@ -17,11 +17,12 @@ import xarray as xr
 from jaxtyping import Array, Key
 from typing_extensions import Doc
 
+import slt
 import sweeps
 import toymodels as tm
 from experiments.shared.ranges import Count, between, checked
-from experiments.tms_bayes import posterior
 from experiments.tms_bayes.claims import CHAINS, OTHER, SMC, claims
+from experiments.tms_bayes.polygons import descend, phase
 from experiments.tms_bayes.prediction import FEATURES, PHASES, free_energy
 
 __all__ = ["COST", "PRESETS", "claims", "plot", "run"]
@@ -43,7 +44,7 @@ PRESETS = {
 @checked
 def run(
     *,
-    sizes: Annotated[int, between(2, 1000), Doc("data set sizes n, from 10 to 10^4, evenly spaced in log n")] = 13,
+    sizes: Annotated[int, between(2, 70), Doc("data set sizes n, from 10 to 10^4, evenly spaced in log n")] = 13,
     data_sets: Annotated[int, between(2, 10**5), Doc("of each size; a larger one contains the smaller")] = 10,
     particles: Annotated[int, between(2, 10**6), Doc("of each Monte Carlo run; chains from the prior")] = 256,
     rungs: Annotated[int, between(2, 10**5), Doc("steps of the inverse temperature from 0 to 1")] = 60,
@@ -58,15 +59,15 @@ def run(
         key_prior, key_smc = jax.random.split(_key(at, "sampler", "n", "data"))
         key_W, key_b = jax.random.split(key_prior)
         plain = at["sampler"] == SAMPLERS.index(CHAINS)  # the same program, its ladder one everywhere
-        drawn = posterior.data_set(_key(at, "data"), FEATURES, at["n"], MOST)
-        data = jnp.where(at["data"] == POPULATION, posterior.population(FEATURES), drawn)
-        log_likelihood = lambda w: -at["n"] * posterior.empirical_loss(data, w["W"], w["b"])
+        drawn = tm.drawn_moments(_key(at, "data"), FEATURES, at["n"], MOST)
+        data = jnp.where(at["data"] == POPULATION, tm.population_moments(FEATURES), drawn)
+        log_likelihood = lambda w: -at["n"] * tm.empirical_potential(data, w["W"], w["b"])
         ladder = jnp.where(plain, 1.0, jnp.linspace(0, 1, rungs + 1) ** POWER)
         W, b = jax.random.normal(key_W, (particles, 2, FEATURES)), jax.random.normal(key_b, (particles, FEATURES))
-        found, log_evidence, ess, acceptance = posterior.smc(
+        found, log_evidence, ess, acceptance = slt.tempered_smc(
             key_smc, {"W": W, "b": b}, log_likelihood, ladder, moves=moves, leapfrogs=leapfrogs
         )
-        name = lambda w: posterior.phase(posterior.descend(w, descent), PHASES, level)
+        name = lambda w: phase(descend(w, descent), PHASES, level)
         return {
             "occupancy": jnp.bincount(jax.vmap(name)(found), length=len(PHASES) + len(OTHER)) / particles,
             "log_evidence": jnp.where(plain, jnp.nan, log_evidence),

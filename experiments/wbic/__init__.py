@@ -1,9 +1,8 @@
 """How near are WBIC, WAIC and the asymptotic formula to the exact evidence and the true generalisation error?
 
 Watanabe 2009 (chapter 6), 2010 and 2013. Two models with exact evidence: linear regression with three weights (regular,
-lambda = nu = 3/2) and y = a b x whose truth is 0 (singular, lambda = 1/2, m = 2). Many data sets of several sizes n; WBIC,
-WAIC and the functional variance from chains, all else in closed form or by quadrature; beside them BIC, AIC, the training
-loss and as many held-out examples as there are examples.
+lambda = nu = 3/2) and y = a b x whose truth is 0 (singular, lambda = 1/2, m = 2). WBIC and WAIC are from chains, all
+else is exact; beside them BIC, AIC, the training loss and held-out examples.
 """
 
 import functools
@@ -68,7 +67,7 @@ def _point(p: dict[str, Any], *, most: int, sampling: slt.Sampling) -> dict[str,
     data, test = sample(key_data, model, n, most), sample(key_test, model, n, most)
     each = functools.partial(loss, model)
     entropy, test_entropy = (jnp.sum(each(truth(model), rows)) / n for rows in (data, test))
-    fold = together(slt.pointwise(each, data), slt.pointwise(each, test))
+    fold = slt.together(slt.pointwise(each, data), slt.pointwise(each, test))
 
     def chain(key: Array, beta: Array) -> slt.Chains:
         potential = slt.localised(each, data, start, nbeta=most * beta, gamma=GAMMA)  # `most` rows, of which n count
@@ -89,9 +88,3 @@ def _point(p: dict[str, Any], *, most: int, sampling: slt.Sampling) -> dict[str,
         "held_out": share * slt.bayes_loss(new) - test_entropy,
     }
     return values | {f"exact_{name}": value for name, value in exact(model, data, n)._asdict().items()}
-
-
-def together(one: slt.Fold, other: slt.Fold) -> slt.Fold:
-    """Two statistics of the same draws."""
-    update = lambda carry, params: (one.update(carry[0], params), other.update(carry[1], params))
-    return slt.Fold(lambda params: (one.init(params), other.init(params)), update)

@@ -1,7 +1,7 @@
 """Two models whose evidence, posterior means and predictive distribution are exact: one regular, one singular.
 
 Both have y = f(x) + N(0, 1), x ~ N(0, 1) and the prior N(0, 1) on every parameter: f(x) = w x with three weights, or
-a b x with the truth 0, where lambda = 1/2 with m = 2 and the zero set of the loss is a cross. Losses are given in excess
+a b x with the truth 0, where lambda = 1/2, m = 2 and the zero set of the loss is a cross. Losses are given in excess
 of the truth's: over a data set n(L - S_n), over new examples G - S, with S the entropy and S_n its empirical value.
 """
 

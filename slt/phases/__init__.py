@@ -4,42 +4,9 @@
 it; `vertices` and `forms` are read off the curve that a model's outputs draw in the plane of two principal components.
 """
 
+# ruff: noqa: F401
 from slt.phases.alignment import Alignment, align, align_shifted
 from slt.phases.changes import ChangePoint, SlopeChange, change_points, inflated, slope_changes
 from slt.phases.essential_dynamics import Circles, Essential, Form, Vertex, circles, essential, forms, smooth, vertices
 from slt.phases.levels import Fall, Jump, Level, fall, flats, jumps
 from slt.phases.plateaus import Milestone, Process, Stage, gaussian_process, milestones, slope, stages, value
-
-__all__ = [
-    "Alignment",
-    "ChangePoint",
-    "Circles",
-    "Essential",
-    "Fall",
-    "Form",
-    "Jump",
-    "Level",
-    "Milestone",
-    "Process",
-    "SlopeChange",
-    "Stage",
-    "Vertex",
-    "align",
-    "align_shifted",
-    "change_points",
-    "circles",
-    "essential",
-    "fall",
-    "flats",
-    "forms",
-    "gaussian_process",
-    "inflated",
-    "jumps",
-    "milestones",
-    "slope",
-    "slope_changes",
-    "smooth",
-    "stages",
-    "value",
-    "vertices",
-]

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from slt.samplers.base import require
+
 
 class Alignment(NamedTuple):
     """Of the transitions in one curve, the share with a transition in another within a tolerance, in the same run.
@@ -36,9 +38,8 @@ def align_shifted(
 ) -> Alignment:
     """As `align`, for few runs or one: the null shifts `other[run]` in time, around the circle of `length` checkpoints.
 
-    A shift keeps how many transitions there are and how far apart they lie. It takes every place as equally likely:
-    where transitions crowd at one end, as on a linear axis of time they do, both sets should be on a log axis. Each run
-    is shifted on its own; with one run the p-value cannot be less than about (2 tolerance + 1) / length.
+    It takes every place as equally likely: give transitions on a log axis of time. Each run is shifted on its own; with
+    one the p-value cannot be less than about (2 tolerance + 1) / length.
     """
     _check(one, other, tolerance, shuffles)
     if any(not 0 <= t < length for run in [*one, *other] for t in run):
@@ -53,9 +54,8 @@ def align_shifted(
 def _check(one: Runs, other: Runs, tolerance: int, shuffles: int) -> None:
     if len(one) != len(other):
         raise ValueError(f"got transitions of {len(one)} runs and of {len(other)}: both need one sequence per run")
-    for name, number, least in (("tolerance", tolerance, 0), ("shuffles", shuffles, 1)):
-        if not number >= least:
-            raise ValueError(f"got {name}={number}: write {least} or more")
+    require(">= 0", tolerance=tolerance)
+    require(">= 1", shuffles=shuffles)
 
 
 def _against(one: Runs, other: Runs, hits: np.ndarray, *, own: np.ndarray, null: Sequence | np.ndarray) -> Alignment:

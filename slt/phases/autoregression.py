@@ -2,7 +2,7 @@
 
 With correlation rho between neighbours and variance s^2 the mean square of y_i - 2 y_{i+k} + y_{i+2k} is
 2 s^2 (1 - rho^k)(3 - rho^k), and neither level nor slope of the curve enters it. The variance of a mean is
-(1 + rho)/(1 - rho) times that of independent errors. (After Chakar et al. 2017, Bernoulli 23, who take first differences.)
+(1 + rho)/(1 - rho) times that of independent errors. (After Chakar et al. 2017, Bernoulli 23, on first differences.)
 """
 
 import numpy as np

@@ -9,10 +9,9 @@ from ruptures.base import BaseCost
 from scipy.stats import norm
 
 from slt.phases.autoregression import KEPT, RHO, expected_square, kept_mean, second_difference
+from slt.samplers.base import require
 
-LEAST_ERROR = (
-    1e-3  # of the median: a chain that did not move knows nothing exactly, and sums of weights lose their digits
-)
+LEAST_ERROR = 1e-3  # of the median: a chain that did not move knows nothing exactly
 STATED = 0.3  # how well the stated standard errors are taken to be known: standard deviation of the log of their square
 SEEN = 0.2  # the same of a mean square of some hundred differences
 
@@ -86,20 +85,14 @@ class _Cost(BaseCost):
 
 
 def change_points(
-    curve: Curve,
-    stderr: Curve | float,
-    *,
-    penalty: float | None = None,
-    min_size: int = 3,
-    coverage: float = 0.95,
+    curve: Curve, stderr: Curve | float, *, penalty: float | None = None, min_size: int = 3, coverage: float = 0.95
 ) -> list[ChangePoint]:
     """The piecewise-constant fit of a curve whose points have known standard errors: PELT with a penalty per change.
 
     Killick et al. 2012 (arXiv 1101.1438). The cost is the Gaussian -2 log likelihood; the default penalty 3 log T
     counts a level and a location (Zhang and Siegmund 2007). An interval holds every place for one change, its
-    neighbours fixed, whose cost is within x of the best, (1 - e^{-x/2})^2 = coverage: the law of the likelihood ratio
-    of a location is that of a two-sided Brownian motion with drift, not chi-squared (Hansen 2000, Econometrica 68).
-    Points that are NaN carry no weight. A standard error counts as no less than a thousandth of their median.
+    neighbours fixed, whose cost is within x of the best, (1 - e^{-x/2})^2 = coverage (Hansen 2000, Econometrica 68).
+    Points that are NaN carry no weight.
     """
     time = np.arange(np.size(curve), dtype=float)
     cost = _cost(time, curve, stderr, degree=0)
@@ -120,8 +113,7 @@ def slope_changes(
 ) -> list[SlopeChange]:
     """The piecewise-linear fit of a curve, for one that rises gradually, not in jumps: PELT as in `change_points`.
 
-    The pieces need not meet. `time` is what the curve is linear in, such as log(step + 1). The default penalty 4 log T
-    counts a level, a slope and a location.
+    The pieces need not meet. `time` is what the curve is linear in. The default penalty is 4 log T.
     """
     cost = _cost(np.asarray(time, float), curve, stderr, degree=1)
     return [
@@ -154,13 +146,10 @@ def _errors(curve: np.ndarray, stderr: Curve | float) -> np.ndarray:
 def _search(cost: _Cost, penalty: float | None, min_size: int, coverage: float) -> list[tuple[int, int, int]]:
     """The changes that PELT finds, each between its neighbours."""
     penalty = float((3 + cost.degree) * np.log(max(len(cost.signal), 1))) if penalty is None else penalty
-    for name, value, good, wanted in (
-        ("penalty", penalty, 0 <= penalty < np.inf, "a number of 0 or more"),
-        ("min_size", min_size, min_size >= cost.min_size, f"{cost.min_size} or more"),
-        ("coverage", coverage, 0 < coverage < 1, "0 < coverage < 1"),
-    ):
-        if not good:
-            raise ValueError(f"got {name}={value}: write {wanted}")
+    require(">= 0", penalty=penalty)
+    require(f">= {cost.min_size}", min_size=min_size)
+    require("> 0", coverage=coverage)
+    require("< 1", coverage=coverage)
     if len(cost.signal) < 2 * min_size:
         raise ValueError(f"got a curve of {len(cost.signal)} points: write at least {2 * min_size} points")
     ends = ruptures.Pelt(custom_cost=cost, min_size=min_size, jump=1).fit(cost.signal).predict(pen=penalty)
@@ -180,10 +169,9 @@ def _interval(cost: _Cost, left: int, index: int, right: int, coverage: float) -
 def inflated(curve: Curve, stderr: Curve | float) -> Curve:
     """Standard errors for detectors that take errors as independent: stderr times the root of their long-run variance.
 
-    Errors of neighbouring checkpoints that are correlated, as those of chains with the same random numbers are, look
-    like changes. The correlation rho and the variance s^2, of which the stated errors say that it is one, are those
-    that fit best the mean squares of second differences at the lags 1 and 2 (`autoregression`). The factor is at least
-    one. Points that are NaN are left out.
+    Correlated errors look like changes. Correlation and variance, of which the stated errors say that it is one, are
+    those that fit best the mean squares of second differences at the lags 1 and 2 (`autoregression`). The factor is at
+    least one. Points that are NaN are left out.
     """
     curve = np.asarray(curve, float)
     stderr = _errors(curve, stderr)

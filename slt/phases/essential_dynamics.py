@@ -1,9 +1,8 @@
 """Essential dynamics: the curve that a model's outputs draw over training, and the points about which it turns.
 
 Hoogland et al. 2024 (arXiv 2402.02364): outputs on fixed inputs, principal components over checkpoints, smoothing,
-osculating circles. Their centres draw the evolute, whose cusps are the vertices of the curve. A random walk in many
-dimensions draws Lissajous curves, with the share 6 / (pi k)^2 of its variance in component k and with vertices of their
-own (Antognini and Sohl-Dickstein 2018, arXiv 1806.08805): that is the null that a figure should be held against.
+osculating circles. Their centres draw the evolute, whose cusps are the vertices of the curve. A random walk draws
+Lissajous curves, which have vertices too (Antognini and Sohl-Dickstein 2018, arXiv 1806.08805).
 """
 
 import itertools
@@ -29,10 +28,8 @@ def essential(outputs: Float[np.ndarray, "time features"], *, components: int = 
     The sign of each is such that it rises from the first checkpoint to the last.
     """
     if outputs.ndim != 2 or components > min(len(outputs) - 1, outputs.shape[1]):
-        raise ValueError(
-            f"got outputs of shape {outputs.shape} and components={components}: give (time, features), "
-            "with more checkpoints than components and no fewer features"
-        )
+        shape = f"outputs of shape {outputs.shape}"
+        raise ValueError(f"got {shape}: write (time, features), more than the {components} components")
     U, S, _ = np.linalg.svd(outputs - outputs.mean(axis=0, keepdims=True), full_matrices=False)
     scores = (U * S[None])[:, :components]
     sign = np.where(scores[-1] < scores[0], -1.0, 1.0)
@@ -40,10 +37,7 @@ def essential(outputs: Float[np.ndarray, "time features"], *, components: int = 
 
 
 def smooth(curve: Float[np.ndarray, "time k"], start: float, end: float) -> Float[np.ndarray, "time k"]:
-    """Gaussian smoothing over checkpoints whose width, in checkpoints, grows linearly from `start` to `end`.
-
-    Late checkpoints of a log schedule are noisier than early ones move. Weights are normalised at the ends of the curve.
-    """
+    """Gaussian smoothing over checkpoints whose width, in checkpoints, grows linearly from `start` to `end`."""
     return _weights(len(curve), start, end) @ curve
 
 
@@ -80,10 +74,10 @@ def circles(curve: Float[np.ndarray, "time 2"]) -> Circles:
 
 
 class Vertex(NamedTuple):
-    """A cusp of the evolute at checkpoint `index` where the curve turns: the size of its curvature is largest there.
+    """A place of largest curvature, where the evolute has a cusp; [low, high] is the interval for `index`.
 
-    [low, high]: the interval for `index`.  support: how far the vertex is from the chord between the neighbouring ones
-    (or the ends of the curve), in standard errors of that distance.  found: the share of resamples that have it.
+    support: distance from the chord between the neighbouring vertices (or ends of the curve), in standard errors.
+    found: the share of resamples that have it.
     """
 
     index: int
@@ -108,10 +102,8 @@ def vertices(
     """The vertices of the smoothed curve of two principal components that stand out of the noise, with intervals.
 
     The one nearest to the chord between its neighbours is given up until each is `support` standard errors from it.
-    The noise is read off differences between checkpoints, whatever its correlation (`_noise`).
-    Random walks have vertices too: one alone is no stage. An interval holds `coverage` of the places of the vertex,
-    and the place itself, when features are drawn with replacement and the smoothing width is multiplied by 2^u, u
-    uniform on (-1/2, 1/2); a vertex of a resample is this one if it is nearer than half way to the next.
+    An interval holds `coverage` of the places of the vertex when features are drawn with replacement and the smoothing
+    width is multiplied by 2^u, u uniform on (-1/2, 1/2).
     """
     rng, (_, features) = np.random.default_rng(seed), outputs.shape
     curve, drawn, places, supports = _turns(outputs, pair, width, support)
@@ -126,10 +118,8 @@ def vertices(
     tails, found = [(1 - coverage) / 2, (1 + coverage) / 2], []
     for at, where, certain in zip(places.tolist(), again, supports.tolist(), strict=True):
         low, high = np.quantile([*where, at], tails, method="inverted_cdf").astype(int).tolist()
-        centre, share = drawn.centre[at].tolist(), len(where) / max(resamples, 1)
-        found.append(
-            Vertex(at, min(low, at), max(high, at), certain, share, (centre[0], centre[1]), float(drawn.radius[at]))
-        )
+        share, (x, y), radius = len(where) / max(resamples, 1), drawn.centre[at].tolist(), float(drawn.radius[at])
+        found.append(Vertex(at, min(low, at), max(high, at), certain, share, (x, y), radius))
     return found
 
 
@@ -163,8 +153,7 @@ def _from_chord(curve: np.ndarray, variance: np.ndarray, edges: np.ndarray) -> n
 def _noise(outputs: np.ndarray, scores: np.ndarray) -> float:
     """The long-run variance of the scores, a component: s^2 (1 + rho)/(1 - rho) of an AR(1), as in `inflated`.
 
-    rho is read off all features: the ratio of their mean squares at the lags two and one rises with it. One of two or
-    more, a random walk's or a smooth curve's, is read as rho = .98.
+    rho is read off all features: the ratio of their mean squares at the lags two and one rises with it.
     """
     square = lambda curves, lag: kept_mean(np.mean(second_difference(curves, lag) ** 2, axis=1))
     ratio = square(outputs, 2) / max(square(outputs, 1), 1e-300)
@@ -194,9 +183,8 @@ def forms(scores: Float[np.ndarray, "time components"], *, tolerance: int = 2, g
     """Times t and points f such that in every plane of two components the curve has a cusp at t, or a vertex at t whose
     circle has its centre at f (Hoogland et al. 2024), for scores that are smoothed already.
 
-    A vertex within `tolerance` checkpoints counts, and f is the least-squares fit to the centres, each of which must be
-    within `gap` radii of it. A cusp is where the curve turns by more than a right angle. A curve that has a cusp in
-    every plane stands at its form.
+    A vertex within `tolerance` checkpoints counts; f is the least-squares fit to the centres, within `gap` radii of
+    each. A cusp is a turn by more than a right angle. A curve that has a cusp in every plane stands at its form.
     """
     pairs = list(itertools.combinations(range(scores.shape[1]), 2))
     planes = [_turning(scores[:, list(pair)]) for pair in pairs]

@@ -42,8 +42,8 @@ def gaussian_process(
 ) -> Process:
     """The process of maximal marginal likelihood: kernel c RBF(l), c in (1e-3, 1e3), l in (.5, 1e3) in log(step + 1).
 
-    Hoogland et al. 2024's kernel and restarts. The curve is standardised, so that its units do not matter, and each
-    point has the noise of its own standard error; points that are NaN are left out. Errors are taken as independent.
+    Hoogland et al. 2024's kernel and restarts. The curve is standardised; points that are NaN are left out. Errors are
+    taken as independent.
     """
     from sklearn.exceptions import ConvergenceWarning  # here: it takes a second to import
     from sklearn.gaussian_process import GaussianProcessRegressor
@@ -78,10 +78,7 @@ def value(
 def slope(
     process: Process, at: Float[np.ndarray, " places"]
 ) -> tuple[Float[np.ndarray, " places"], Float[np.ndarray, "places places"]]:
-    """Posterior mean and covariance of df/dx: a derivative of a Gaussian process is one, with the kernel's derivatives.
-
-    Cov(f'(s), f(x)) = -(s - x)/l^2 k and Cov(f'(s), f'(t)) = (1/l^2 - (s - t)^2/l^4) k, with k = c e^{-(s-t)^2/2l^2}.
-    """
+    """Posterior mean and covariance of df/dx, from Cov(f'(s), f(x)) = -(s - x)/l^2 k and Cov(f'(s), f'(t))."""
     l = process.length
     cross = -np.subtract.outer(at, process.x) / l**2 * _kernel(process, at, process.x)
     prior = (1 / l**2 - np.subtract.outer(at, at) ** 2 / l**4) * _kernel(process, at, at)
@@ -100,8 +97,8 @@ def _condition(process: Process, cross: np.ndarray, prior: np.ndarray) -> tuple[
 class Milestone(NamedTuple):
     """A plateau of the curve at `step`; [low, high] is its interval, in steps.
 
-    slope: of the posterior mean there, per unit of log(step + 1).  support: of the changes of the curve over the stage
-    before it and over the stage after it, the smaller, in its own posterior standard deviations.
+    slope: of the posterior mean, per unit of log(step + 1).  support: the smaller change of the curve over the stages
+    before and after it, in posterior standard deviations.
     """
 
     step: float
@@ -116,12 +113,10 @@ def milestones(
 ) -> list[Milestone]:
     """Where the slope of the posterior mean vanishes, or its size has a minimum below `flat`, between two stages.
 
-    `flat` is in the curve's units per unit of log(step + 1), so it belongs to curves of a like size; the published value
-    is for curves of some hundreds. With support=0 this is the published recipe, which finds zeros in noise as well. Else
-    the stage whose change is least
-    certain is merged with a neighbour (of its two ends the steeper one is given up) until each changes by `support`
-    posterior standard deviations. The interval is the piece around a milestone on which a slope no larger than its own
-    is within the pointwise posterior quantile: for a zero of f', those places at which f' = 0 would not be rejected.
+    `flat` is in the curve's units per unit of log(step + 1); the published value is for curves of some hundreds. With
+    support=0 this is the published recipe, which finds zeros in noise as well. Else the stage whose change is least
+    certain is merged with a neighbour until each changes by `support` posterior standard deviations. The interval is
+    the piece around a milestone on which a slope no larger than its own is within the pointwise posterior quantile.
     """
     x = np.linspace(process.x[0], process.x[-1], GRID)
     mean, covariance = slope(process, x)

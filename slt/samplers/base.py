@@ -37,10 +37,9 @@ class Potential(NamedTuple):
 
 
 class Info(NamedTuple):
-    """What a step tells: the loss where it started, and the Metropolis acceptance probability of its proposal.
+    """The loss where a step started, and the Metropolis acceptance probability of its proposal, made use of or not.
 
-    An unadjusted sampler reports the probability with which its step would have been accepted; NaN where U is
-    inexact, or where the step is not the proposal of any such test (a velocity with friction).
+    NaN where U is inexact, or the step is no proposal of such a test (a velocity with friction).
     """
 
     loss: Scalar
@@ -71,17 +70,14 @@ def localised(
 ) -> Potential:
     """U(w) = nbeta L(w) + (gamma/2) |w - centre|^2: the tempered posterior, held near `centre` by a Gaussian.
 
-    Lau et al. 2023 (arXiv 2308.12108). L is the mean loss on `data`, or with `batch_size` the one on a
-    minibatch drawn with replacement. Coordinates where `mask` is False stay at `centre`, in drift and in noise.
-    The loss is computed in the types of `centre`, the distance in those of the position.
+    Lau et al. 2023 (arXiv 2308.12108). L is the mean loss on `data`, or with `batch_size` the one on a minibatch drawn
+    with replacement. The loss is computed in the types of `centre`, the distance in those of the position.
     """
     require(">= 0", nbeta=nbeta, gamma=gamma)
     refuse_other_than_floats(centre)
     size = count_examples(data)
     if batch_size is not None and not 1 <= batch_size <= size:
-        raise ValueError(
-            f"got batch_size={batch_size} for {size} examples: write 1 <= batch_size <= {size}, or None for all of them"
-        )
+        raise ValueError(f"got batch_size={batch_size} for {size} examples: write 1 <= batch_size <= {size}, or None")
 
     def value(key: Key[Array, ""], params: Params) -> tuple[Scalar, Scalar]:
         batch = data
@@ -117,8 +113,7 @@ def mean_loss(loss: Loss, params: Params, data: Data) -> Scalar:
 def paired(potential: Potential, centre: Params, loss_at_centre: Scalar) -> Potential:
     """The same potential, with L(w) on a minibatch replaced by L(w) - L(centre) + loss_at_centre on that minibatch.
 
-    A control variate: the two losses share the minibatch's noise, which cancels in the estimate. The gradient is
-    unchanged.
+    A control variate: the noise of the minibatch cancels. The gradient is unchanged.
     """
 
     def value(key: Key[Array, ""], params: Params) -> tuple[Scalar, Scalar]:
@@ -171,10 +166,11 @@ def free_parameters(params: Params, mask: PyTree | None) -> Scalar:
     return jnp.asarray(optax.tree.sum(free), jnp.float32)
 
 
-def langevin(key: Key[Array, ""], at: Point, step_size: Number, potential: Potential) -> Params:
-    """w - (eps/2) grad U(w) + N(0, eps); frozen coordinates keep their bits."""
+def langevin(key: Key[Array, ""], at: Point, step_size: Number | Params, potential: Potential) -> Params:
+    """w - (eps/2) grad U(w) + N(0, eps), eps one number or one a coordinate; frozen coordinates keep their bits."""
     noise = optax.tree.random_like(key, at.params, jax.random.normal)
-    moved = jax.tree.map(lambda w, g, xi: w - step_size / 2 * g + jnp.sqrt(step_size) * xi, at.params, at.grad, noise)
+    shift = lambda w, g, eps, xi: w - eps / 2 * g + jnp.sqrt(eps) * xi
+    moved = jax.tree.map(shift, at.params, at.grad, jax.tree.broadcast(step_size, at.params), noise)
     return moved if potential.mask is None else select(potential.mask, moved, at.params)
 
 
@@ -203,10 +199,7 @@ def require(bound: str, **numbers: Any) -> None:
 def refuse_minibatches(name: str, potential: Potential) -> None:
     """A Metropolis test needs U itself: refuse a potential that draws minibatches, with what to write."""
     if not potential.exact:
-        raise ValueError(
-            f"{name} needs an exact potential, and this one draws minibatches: leave batch_size out to use all the "
-            "data, or take a stochastic sampler, sgld(step_size), sghmc(step_size) or sgnht(step_size)"
-        )
+        raise ValueError(f"{name} needs an exact potential: leave batch_size out or take sgld(step_size)")
 
 
 def refuse_other_than_floats(params: Params) -> None:
@@ -215,11 +208,8 @@ def refuse_other_than_floats(params: Params) -> None:
         dtype = jnp.result_type(leaf)
         if jnp.issubdtype(dtype, jnp.floating):
             continue
-        name = jax.tree_util.keystr(path) or "itself"
-        if jnp.issubdtype(dtype, jnp.complexfloating):
-            write = "write two leaves, the real and the imaginary part, and add them up inside the loss"
-        else:
-            write = "leave it out of params and close over it: loss = lambda params, batch: f(params, fixed, batch)"
+        name, number = jax.tree_util.keystr(path) or "itself", jnp.issubdtype(dtype, jnp.complexfloating)
+        write = "write two leaves, real and imaginary part" if number else "leave it out and close over it in the loss"
         raise ValueError(f"got a leaf of params that is no float, {name} of type {dtype}: {write}")
 
 
@@ -232,13 +222,8 @@ def count_examples(data: Data) -> int:
         raise ValueError("got data without an array: write arrays whose first axis is the one of the examples")
     for name, shape in zip(names, shapes, strict=True):
         if not shape:
-            raise ValueError(
-                f"got a leaf of data without the axis of examples, {name} of shape (): close over it in the loss, or "
-                "repeat it for each example"
-            )
+            raise ValueError(f"got a leaf of data without examples, {name} of shape (): close over it in the loss")
         if shape[0] != shapes[0][0]:
-            raise ValueError(
-                f"got leaves of data of different lengths, {names[0]} of shape {shapes[0]} and {name} of shape "
-                f"{shape}: the first axis of each is the one of the examples"
-            )
+            both = f"{names[0]} of shape {shapes[0]} and {name} of shape {shape}"
+            raise ValueError(f"got {both}: the first axis of each leaf of data is the one of the examples")
     return shapes[0][0]

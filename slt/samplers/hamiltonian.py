@@ -1,10 +1,8 @@
 """Hamiltonian Monte Carlo and the No-U-Turn sampler: BlackJAX's kernels under the contract of `Sampler`.
 
-The references among the samplers: exactly exp(-U), and with adaptation nothing to tune. HMC is Duane et al. 1987, NUTS
-Hoffman and Gelman 2014 with the multinomial draws of Betancourt 2017; the adaptation of step size and diagonal mass is
-Stan's, by windows, and each chain makes its own inside `init`. A step of hmc costs `leapfrog` gradients and one more
-loss, the one recorded; one of nuts costs 2^k - 1 gradients, k at most `max_doublings`, and under vmap as many as the
-longest trajectory of all chains.
+HMC is Duane et al. 1987, NUTS Hoffman and Gelman 2014 with the multinomial draws of Betancourt 2017; step size and
+diagonal mass are adapted as in Stan, by windows, each chain in its `init`. A step of hmc costs `leapfrog` gradients;
+one of nuts 2^k - 1, k at most `max_doublings`, and under vmap as many as the longest trajectory of all chains.
 """
 
 from collections.abc import Callable
@@ -126,6 +124,5 @@ def _refuse(name: str, potential: Potential) -> None:
     refuse_minibatches(name, potential)
     if any(isinstance(m, Tracer) for m in jax.tree.leaves(potential.mask)):
         raise ValueError(
-            f"got a traced mask: {name} drops the frozen coordinates, so it must know them when it is compiled; build "
-            "the mask outside jit and vmap, as NumPy arrays, or take a sampler that can trace it, mala(step_size)"
+            f"got a traced mask: {name} must know it; make it outside jit and vmap, or take mala(step_size)"
         )

@@ -4,21 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from slt.samplers.base import (
-    Info,
-    Number,
-    Params,
-    Point,
-    Potential,
-    Sampler,
-    acceptance,
-    evaluate,
-    langevin,
-    refuse_minibatches,
-    require,
-    start,
-    unknown,
-)
+from slt.samplers import base
+from slt.samplers.base import Info, Number, Params, Point, Potential, Sampler
 
 
 def sgld(step_size: Number) -> Sampler:
@@ -27,29 +14,29 @@ def sgld(step_size: Number) -> Sampler:
     On a quadratic U with curvature A its stationary variance is 1/(A (1 - eps A/4)), not 1/A: it overshoots by the
     second factor, and diverges at eps A >= 4.
     """
-    require("> 0", step_size=step_size)
+    base.require("> 0", step_size=step_size)
 
     def step(key: Key[Array, ""], state: Point, potential: Potential) -> tuple[Point, Info]:
         key_noise, key_batch = jax.random.split(key)
-        moved = evaluate(key_batch, langevin(key_noise, state, step_size, potential), potential)
-        accepted = acceptance(state, moved, step_size) if potential.exact else unknown()
+        moved = base.evaluate(key_batch, base.langevin(key_noise, state, step_size, potential), potential)
+        accepted = base.acceptance(state, moved, step_size) if potential.exact else base.unknown()
         return moved, Info(state.loss, accepted)
 
-    return Sampler(start, step)
+    return Sampler(base.start, step)
 
 
 def mala(step_size: Number) -> Sampler:
     """Langevin proposals with a Metropolis test: exactly exp(-U) at any step size. Needs an exact potential."""
-    require("> 0", step_size=step_size)
+    base.require("> 0", step_size=step_size)
 
     def init(key: Key[Array, ""], params: Params, potential: Potential) -> Point:
-        refuse_minibatches("mala", potential)
-        return start(key, params, potential)
+        base.refuse_minibatches("mala", potential)
+        return base.start(key, params, potential)
 
     def step(key: Key[Array, ""], state: Point, potential: Potential) -> tuple[Point, Info]:
         key_noise, key_batch, key_accept = jax.random.split(key, 3)
-        proposal = evaluate(key_batch, langevin(key_noise, state, step_size, potential), potential)
-        probability = acceptance(state, proposal, step_size)
+        proposal = base.evaluate(key_batch, base.langevin(key_noise, state, step_size, potential), potential)
+        probability = base.acceptance(state, proposal, step_size)
         probability = jnp.where(jnp.isnan(probability), 0.0, probability)  # a proposal outside the domain of the loss
         accept = jax.random.uniform(key_accept) < probability
         moved = jax.tree.map(lambda a, b: jnp.where(accept, a, b), proposal, state)

@@ -6,17 +6,13 @@ With g = grad L, untempered and without the localiser,
     v <- decay v + (1 - decay) g^2,    G = 1/(sqrt(v_hat) + epsilon),
     w <- w - (eps/2) G grad U + N(0, eps G)        (Adam: nbeta m_hat, m the mean of g, in place of nbeta g)
 
-coordinate by coordinate. There is no term Gamma = div G, and where v follows w closely its absence is a bias that no
-small step size takes away: as eps -> 0 the law is exp(-U) prod_i 1/G_i(w). On a quadratic without minibatch noise, at
-epsilon = 0, that is lambda-hat = d instead of d/2. The bias goes where G moves little: under minibatch noise larger
-than the gradient itself, where epsilon is large against sqrt(v), or with a memory 1/(1 - decay) longer than the
-chain's own correlation time. The preconditioner cancels a poor scaling of the coordinates, not a rotated one.
+coordinate by coordinate. There is no term Gamma = div G: where v follows w closely the law is exp(-U) prod_i 1/G_i(w)
+as eps -> 0, which on a quadratic without minibatch noise is lambda-hat = d instead of d/2. The bias goes where G moves
+little: under minibatch noise larger than the gradient, or with epsilon large against sqrt(v).
 
-How v begins is published in two ways. `v_init="one"`: v_{-1} = 1 and v_hat_t = v_t/(1 - decay^{t+1}) (Hitchcock and
-Hoogland). At the first step v_hat is 99 for decay = .99 and 999 for .999, so the step is |g| sqrt(1 - decay) times
-what it becomes, and what is left of the 1 outweighs g^2 for about log(1/g^2)/(1 - decay) steps: 1,400 or 14,000 if
-|g| = 1e-3. `v_init="zero"`: v_{-1} = 0 and v_hat = v (devinterp). The first G is up to 1/sqrt(1 - decay) too large, 10
-or 32, and for about 1/(1 - decay) steps the chain runs hot in step size. Either way the warm-up must outlast it.
+`v_init="one"`: v_{-1} = 1 and v_hat_t = v_t/(1 - decay^{t+1}) (Hitchcock and Hoogland); the first steps are too small,
+for about log(1/g^2)/(1 - decay) of them. `v_init="zero"`: v_{-1} = 0 and v_hat = v (devinterp); they are too large, for
+about 1/(1 - decay). The warm-up must outlast it.
 """
 
 from collections.abc import Callable
@@ -27,19 +23,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int, Key, Scalar
 
-from slt.samplers.base import (
-    Info,
-    Number,
-    Params,
-    Point,
-    Potential,
-    Sampler,
-    acceptance,
-    promoted,
-    require,
-    select,
-    unknown,
-)
+from slt.samplers import base
+from slt.samplers.base import Info, Number, Params, Point, Potential, Sampler
 
 Start = Literal["one", "zero"]
 
@@ -58,30 +43,23 @@ class Preconditioned(NamedTuple):
 def rmsprop_sgld(step_size: Number, *, decay: Number = 0.99, epsilon: Number = 0.1, v_init: Start = "one") -> Sampler:
     """w <- w - (eps/2) G grad U + N(0, eps G), G = 1/(sqrt(v_hat) + epsilon), v the mean square of grad L.
 
-    Two limits are exact: a constant gradient c of L has v = c^2, so G = 1/(|c| + epsilon) is plain Langevin with
-    steps eps G; and decay = 1 with v_init="zero" is sgld(step_size/epsilon). An epsilon of 1e-8, which Adam has, lets a
-    coordinate without gradient (a dead unit) move by sqrt(eps 1e8).
+    decay = 1 with v_init="zero" is sgld(step_size/epsilon). A small epsilon lets a coordinate without gradient (a dead
+    unit) move by sqrt(eps/epsilon).
     """
     return adam_sgld(step_size, momentum=0.0, decay=decay, epsilon=epsilon, v_init=v_init)
 
 
 def adam_sgld(
-    step_size: Number,
-    *,
-    momentum: Number = 0.9,
-    decay: Number = 0.999,
-    epsilon: Number = 0.1,
-    v_init: Start = "one",
+    step_size: Number, *, momentum: Number = 0.9, decay: Number = 0.999, epsilon: Number = 0.1, v_init: Start = "one"
 ) -> Sampler:
     """`rmsprop_sgld` that drifts along m_hat, the bias-corrected mean of past grad L, and not along grad L itself.
 
-    The mean lags by 1/(1 - momentum) steps while the noise is fresh: one more bias, of the first order in
-    eps/(1 - momentum), and the chain diverges at smaller steps than `rmsprop_sgld`.
+    The mean lags by 1/(1 - momentum) steps: one more bias, of the first order in eps/(1 - momentum).
     """
-    require("> 0", step_size=step_size)
-    require(">= 0", momentum=momentum, decay=decay, epsilon=epsilon)
-    require("< 1", momentum=momentum)
-    require("<= 1", decay=decay)
+    base.require("> 0", step_size=step_size)
+    base.require(">= 0", momentum=momentum, decay=decay, epsilon=epsilon)
+    base.require("< 1", momentum=momentum)
+    base.require("<= 1", decay=decay)
     if v_init not in ("one", "zero"):
         raise ValueError(f'got v_init={v_init!r}: write "one" or "zero"')
 
@@ -106,7 +84,7 @@ def adam_sgld(
 
     def init(key: Key[Array, ""], params: Params, potential: Potential) -> Preconditioned:
         _tempered(potential)
-        params, none = promoted(params), jnp.zeros(())
+        params, none = base.promoted(params), jnp.zeros(())
         fill = optax.tree.ones_like if v_init == "one" else optax.tree.zeros_like
         before = Preconditioned(params, none, none, optax.tree.zeros_like(params), fill(params), jnp.zeros((), int))
         return observe(key, params, before, potential)
@@ -114,21 +92,14 @@ def adam_sgld(
     def step(key: Key[Array, ""], state: Preconditioned, potential: Potential) -> tuple[Preconditioned, Info]:
         key_noise, key_batch = jax.random.split(key)
         at, G = point(state, potential), scaling(state)
-        moved = observe(key_batch, _langevin(key_noise, at, step_size, G, mask=potential.mask), state, potential)
-        accepted = unknown()
+        to = base.langevin(key_noise, at, optax.tree.scale(step_size, G), potential)
+        moved = observe(key_batch, to, state, potential)
+        accepted = base.unknown()
         if potential.exact:  # the test is the one of plain Langevin in the coordinates w/sqrt(G)
-            accepted = acceptance(_whitened(at, G), _whitened(point(moved, potential), G), step_size)
+            accepted = base.acceptance(_whitened(at, G), _whitened(point(moved, potential), G), step_size)
         return moved, Info(state.loss, accepted)
 
     return Sampler(init, step)
-
-
-def _langevin(key: Key[Array, ""], at: Point, step_size: Number, G: Params, *, mask: Params | None) -> Params:
-    """w - (eps/2) G drift + N(0, eps G); frozen coordinates keep their bits."""
-    noise = optax.tree.random_like(key, at.params, jax.random.normal)
-    shift = lambda w, g, G, xi: w - step_size / 2 * G * g + jnp.sqrt(step_size * G) * xi
-    moved = jax.tree.map(shift, at.params, at.grad, G, noise)
-    return moved if mask is None else select(mask, moved, at.params)
 
 
 def _whitened(at: Point, G: Params) -> Point:
@@ -139,7 +110,6 @@ def _whitened(at: Point, G: Params) -> Point:
 def _tempered(potential: Potential) -> Callable[[Params, Params], Params]:
     if potential.tempered is None:
         raise ValueError(
-            "got a potential without `tempered`, and a preconditioner needs grad L beside grad U: make the potential "
-            "with localised(...), or write Potential(..., tempered=lambda params, loss_grad: nbeta * loss_grad + ...)"
+            "got a potential without `tempered`, which a preconditioner needs: make it with localised(...)"
         )
     return potential.tempered

@@ -1,4 +1,4 @@
-"""What `geometry` counts as a line and a plateau, how its models start, and that their places in the grid do not matter."""
+"""What `geometry` counts as a line and a plateau, how its models start, and that their places do not matter."""
 
 import jax
 import numpy as np
@@ -67,7 +67,6 @@ def planted() -> xr.Dataset:
     variables = {name: ("density", np.full(4, value)) for name, value in each.items()} | {
         "W": (("density", "hidden", "feature"), W),
         "dimensionality": (feature, D),
-        "leverage": (feature, D),
         "polytope": (feature, np.stack([figures(w) for w in W])),
         "dimensions_per_feature": (("density", "step"), np.array([[1.0], [0.5], [0.5], [0.5]])),
         "silent": ("density", np.zeros(4, int)),
@@ -98,8 +97,7 @@ def test_a_line_that_is_not_there_is_a_failed_prediction():
 @pytest.mark.parametrize(
     ("changed", "caught"),
     [
-        (dict(dimensionality=0.6), ["sum_i D_i", "leverage", "features on the line D_i = 1/2"]),
-        (dict(leverage=0.4), ["leverage", "sum_i t_i"]),
+        (dict(dimensionality=0.6), ["sum_i D_i", "features on the line D_i = 1/2"]),
         (dict(dimensions_per_feature=[[0.8], [0.5], [0.5], [0.54]]), ["densities", "densities"]),
         (dict(polytope="5/4"), ["where D* is at 1/2, live"]),
         (dict(value=[110.0, 51, 51, 51]), ["lambda-hat where", "least lambda-hat", "lambda-hat within"]),

@@ -79,10 +79,8 @@ def test_a_run_that_goes_back_has_not_crossed(planted):
 
 
 def test_before_at_and_after_are_of_the_runs_that_cross(planted):
-    found = phases(planted, 2, localised(planted, 2).isel(setting=0))
-    assert found.at.tolist() == [26, 26]
-    assert found.after.tolist() == [9, 9]
-    assert found.before[0] == 7
+    before, at, after = phases(planted, 2, localised(planted, 2).isel(setting=0))
+    assert (at.tolist(), after.tolist(), before[0]) == ([26, 26], [9, 9], 7)
     assert len(planted.estimate_step) - SETTLE == localised(planted, 2).sizes["step"]
 
 

@@ -1,67 +1,16 @@
-"""The exact empirical loss, sequential Monte Carlo against a known evidence, the naming of phases, the prediction."""
+"""The naming of phases, and what the prediction says of them."""
 
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import toymodels as tm
-from experiments.tms_bayes import posterior, prediction
+from experiments.tms_bayes import polygons, prediction
 from experiments.tms_bayes.prediction import A_PRIORI, FEATURES, LOSS, PHASES
 
 quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-N, MOST = 300, 400
-
-
-@pytest.fixture(scope="module")
-def models():
-    key_W, key_b = jax.random.split(jax.random.key(0))
-    return {"W": jax.random.normal(key_W, (100, 2, FEATURES)), "b": jax.random.normal(key_b, (100, FEATURES))}
-
-
-def test_empirical_loss_and_its_gradient_are_the_direct_sum(models):
-    key = jax.random.key(1)
-    cell = jax.random.randint(key, (MOST,), 0, FEATURES * posterior.CELLS)[:N]
-    mu = (cell % posterior.CELLS + 0.5) / posterior.CELLS
-    x = jax.nn.one_hot(cell // posterior.CELLS, FEATURES) * mu[:, None]
-    data = posterior.data_set(jax.random.clone(key), FEATURES, jnp.array(N), MOST)
-
-    def direct(p):
-        return jnp.mean(jnp.sum((x - jax.nn.relu(x @ p["W"].T @ p["W"] + p["b"][None])) ** 2, axis=1))
-
-    def compare(p):
-        return jax.value_and_grad(direct)(p), jax.value_and_grad(
-            lambda p: posterior.empirical_loss(data, p["W"], p["b"])
-        )(p)
-
-    expected, found = quick(jax.vmap(compare))(models)
-    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5)
-
-
-def test_the_loss_of_all_cells_is_the_population_loss(models):
-    data = posterior.population(FEATURES)
-    compare = lambda p: (posterior.empirical_loss(data, p["W"], p["b"]), tm.potential(p["W"], p["b"]))
-    found, expected = quick(jax.vmap(compare))(models)
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
-
-
-def test_smc_gives_the_evidence_and_posterior_of_a_gaussian():
-    """Prior N(0, 1), likelihood exp(-a |w - m|^2/2): log Z = sum -log(1 + a)/2 - a m^2/(2 (1 + a))."""
-    a, m, particles = np.array([5.0, 50.0, 0.5], np.float32), np.array([1.0, -0.5, 2.0], np.float32), 2000
-    key_prior, key = jax.random.split(jax.random.key(2))
-    begin = jax.random.normal(key_prior, (particles, 3))
-    log_likelihood = lambda w: -jnp.sum(a * (w - m) ** 2) / 2
-    run = functools.partial(posterior.smc, log_likelihood=log_likelihood, moves=3, leapfrogs=5)
-    ladder = jnp.linspace(0, 1, 21) ** 3
-    found, log_evidence, ess, _ = quick(run)(key, begin, ladder=ladder)
-    evidence = float(np.sum(-np.log(1 + a) / 2 - a * m**2 / (2 * (1 + a))))
-    assert float(log_evidence) == pytest.approx(evidence, abs=0.12)
-    np.testing.assert_allclose(found.mean(axis=0), a * m / (1 + a), atol=0.07)
-    np.testing.assert_allclose(found.var(axis=0) * (1 + a), 1, atol=0.17)
-    assert float(ess.min()) > 0.5
 
 
 def test_each_planted_polygon_is_named_and_no_other():
@@ -76,8 +25,8 @@ def test_each_planted_polygon_is_named_and_no_other():
     planted.append(planted[-2] | {"b": planted[-2]["b"] + np.float32(0.1)})  # a hexagon off its level
     shaken = jax.tree.map(lambda *leaf: np.stack(leaf), *planted)
     shaken["W"] = shaken["W"] + 0.01 * rng.standard_normal(shaken["W"].shape).astype(np.float32)
-    name = functools.partial(posterior.phase, phases=PHASES, levels=tm.levels(FEATURES))
-    descended = quick(jax.vmap(lambda p: name(posterior.descend(p, 200))))(shaken)
+    name = functools.partial(polygons.phase, phases=PHASES, levels=tm.levels(FEATURES))
+    descended = quick(jax.vmap(lambda p: name(polygons.descend(p, 200))))(shaken)
     assert descended.tolist() == [*range(len(names)), len(names), names.index("6")]
     assert quick(jax.vmap(name))(shaken).tolist()[-1] == len(names) + 1
 

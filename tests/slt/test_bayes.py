@@ -1,26 +1,16 @@
 """Free energy, WBIC, WAIC and predictive losses against Bayesian linear regression, where all are known."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.special import erf, logsumexp
+from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, norm
 
-from slt.bayes import (
-    Criteria,
-    asymptotic_free_energy,
-    criteria,
-    expected,
-    free_energy,
-    ladder,
-    merged,
-    pointwise,
-    thermodynamic_weights,
-    wbic,
-)
+from slt.bayes import Criteria, criteria, free_energy, ladder, merged, pointwise, thermodynamic_weights, wbic
 from slt.chains import Sampling, run_chains
 from slt.samplers.base import localised
 from slt.samplers.langevin import mala
@@ -60,7 +50,8 @@ def moments(beta, x, y):
 
 
 def exact_free_energy():
-    return -multivariate_normal.logpdf(Y, X @ np.asarray(CENTRE, float), np.eye(N) + X @ X.T / GAMMA)  # pyright: ignore[reportArgumentType]
+    covariance: Any = np.eye(N) + X @ X.T / GAMMA
+    return -multivariate_normal.logpdf(Y, X @ np.asarray(CENTRE, float), covariance)
 
 
 def exact_criteria(beta):
@@ -171,7 +162,7 @@ def test_impossible_examples_and_bad_numbers_do_not_vanish():
 
 
 def test_bad_input_is_refused_with_what_to_write():
-    with pytest.raises(ValueError, match="got rungs=1: from the prior to the posterior it takes 2 or more"):
+    with pytest.raises(ValueError, match=r"got rungs=1: .* rungs >= 2"):
         ladder(1)
     with pytest.raises(ValueError, match=r"got a loss of shape \(\): return the loss of each example, shape \(n,\)"):
         pointwise(lambda params, data: jnp.mean(loss(params, data)), DATA).init(CENTRE)
@@ -183,25 +174,3 @@ def test_the_thermodynamic_rule_is_exact_for_cubics():
     mean, variance = 1 - betas + 2 * betas**2 - betas**3, 1 - 4 * betas + 3 * betas**2  # -mean'
     assert float(a @ mean + b @ variance) == pytest.approx(1 - 1 / 2 + 2 / 3 - 1 / 4, rel=1e-6)
     np.testing.assert_allclose(ladder(3, 2.0), [0, 0.25, 1])
-
-
-def test_the_asymptotic_formula_is_right_up_to_a_constant_in_a_singular_model():
-    def crossing(n):
-        """-log of the integral of exp(-n x^2 y^2) over the unit square, by quadrature in log x."""
-        t = np.linspace(-60, 0, 200001)
-        inner = np.sqrt(np.pi / n) / 2 * erf(np.exp(t) * np.sqrt(n))
-        return -np.log(np.trapezoid(inner, t))
-
-    small, large = 1e8, 1e16
-    rise = lambda **m: float(
-        asymptotic_free_energy(0.0, large, 0.5, **m) - asymptotic_free_energy(0.0, small, 0.5, **m)
-    )
-    assert rise(multiplicity=2) == pytest.approx(crossing(large) - crossing(small), abs=0.06)
-    assert abs(rise() - crossing(large) + crossing(small)) > 0.6
-
-
-def test_expected_errors_obey_waic_and_the_equations_of_state():
-    one = expected(0.75, 0.6, beta=2.0)
-    assert one.bayes_training + 2 * 0.6 == pytest.approx(one.bayes)  # (beta/n) E[V] = 2 nu/n
-    assert one.gibbs_training + 2 * 0.6 == pytest.approx(one.gibbs)
-    assert expected(0.75, 0.6) == pytest.approx((0.75, -0.45, 1.35, 0.15))

@@ -1,4 +1,4 @@
-"""Calibration: the estimate at its setting is within what it promises, it leads away from saturation, and it says why."""
+"""Calibration: the estimate at its setting is within what it promises, and it leads away from saturation."""
 
 import functools
 
@@ -91,17 +91,7 @@ def test_on_minibatches_the_noise_of_their_gradients_bounds_the_step():
     assert abs(llc.value - 1.025 * exact) < 0.04 * exact + 4 * llc.stderr
 
 
-@pytest.mark.slow
-def test_on_minibatches_a_checkpoint_that_is_no_minimum_does_not_set_the_step_of_all():
-    x = jax.random.normal(jax.random.key(1), (200, 5))
-    mean, m = lambda w, x: jnp.sum((w[None] - x) ** 2, axis=1) / 2, jnp.mean(x, axis=0)
-    settle = lambda points: calibrate(jax.random.key(0), mean, points, x, nbeta=100.0, batch_size=8)
-    alone, among = settle(m[None]), settle(jnp.stack([m] * 5 + [m + 0.3]))
-    assert among.step_size > 0.5 * alone.step_size
-    assert alone.chains["warmup"] >= 5 / (alone.step_size * (100 + alone.chains["gamma"])) - 1
-
-
 def test_the_default_temperature_is_that_of_the_data_set():
     assert default_nbeta(1000) == pytest.approx(144.76, rel=1e-4)
-    with pytest.raises(ValueError, match="two examples or more"):
+    with pytest.raises(ValueError, match=r"got n=1: .* n >= 2"):
         default_nbeta(1)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from slt.chains import Fold, Sampling, covariance, jackknife, per_chain, pooled, run_chains
+from slt.chains import Fold, Sampling, covariance, jackknife, pooled, run_chains
 from slt.samplers.base import localised
 from slt.samplers.langevin import mala, sgld
 
@@ -75,21 +75,10 @@ def test_the_pooled_covariance_is_the_one_of_all_draws():
     np.testing.assert_allclose(result.variance_g, flat_b.var(axis=0, ddof=1), rtol=1e-4)
 
 
-def test_the_covariance_of_a_chain_is_the_one_of_its_draws():
-    a, b, each = both()
-    result = per_chain(each)
-    for c in range(3):
-        np.testing.assert_allclose(result.covariance[c], numpy_covariance(a[c], b[c]), rtol=1e-3, atol=1e-5)
-        np.testing.assert_allclose(result.variance_f[c], a[c].var(axis=0, ddof=1), rtol=1e-4)
-        np.testing.assert_allclose(result.variance_g[c], b[c].var(axis=0, ddof=1), rtol=1e-4)
-        np.testing.assert_allclose(result.mean_f[c], a[c].mean(axis=0), rtol=1e-5, atol=1e-6)
-
-
-def test_what_chains_differ_in_is_in_the_pooled_covariance_and_not_in_theirs():
+def test_what_chains_differ_in_is_in_the_pooled_covariance():
     _, _, each = both()
     shift = jnp.array([-1.0, 0.0, 1.0])
     apart = each._replace(mean_f=each.mean_f.at[:, 0].add(shift), mean_g=each.mean_g.at[:, 1].add(2 * shift))
-    chex.assert_trees_all_equal(per_chain(apart).covariance, per_chain(each).covariance)
     means = np.asarray(apart.mean_f[:, 0], float), np.asarray(apart.mean_g[:, 1], float)
     within = np.sum(np.asarray(each.covariance, float)[:, 0, 1])
     expected = (within + 60 * 2 * np.cov(*means)[0, 1]) / 179
@@ -123,16 +112,6 @@ def test_a_draw_is_the_position_at_which_its_loss_was_recorded():
 
 def test_the_first_draw_without_warmup_is_the_start():
     chex.assert_trees_all_equal(jax.tree.map(lambda leaf: leaf[1, 0], positions(run())), CENTRE)
-
-
-@pytest.mark.slow
-def test_thinning_keeps_every_third_position_and_the_acceptance_of_all_steps():
-    every, some = run(), run(warmup=6, draws=18, thin=3)
-    chex.assert_trees_all_equal(positions(some), jax.tree.map(lambda leaf: leaf[:, 6::3], positions(every)))
-    chex.assert_trees_all_equal(some.loss, every.loss[:, 6::3])
-    early = run(draws=6)
-    np.testing.assert_allclose(some.acceptance, (60 * every.acceptance - 6 * early.acceptance) / 54, rtol=1e-4)
-    assert np.all(some.acceptance < 1)
 
 
 def test_the_jackknife_of_a_mean_is_its_standard_error():

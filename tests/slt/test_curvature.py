@@ -175,5 +175,5 @@ def test_sizes_of_the_krylov_space_are_refused_with_what_to_write(k, iterations)
 
 
 def test_one_probe_is_refused():
-    with pytest.raises(ValueError, match="got probes=1: write probes=2 or more"):
+    with pytest.raises(ValueError, match=r"got probes=1: .* probes >= 2"):
         hessian_trace(jax.random.key(0), quadratic, PARAMS, NO_DATA, probes=1)

@@ -1,8 +1,5 @@
 """What the figure of a curve shows: the data of its artists, and that nothing is drawn of what is not there."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import xarray as xr
@@ -73,8 +70,3 @@ def test_a_data_set_without_estimates_along_x_is_refused():
         plots.curve(data().drop_vars("stderr"))
     with pytest.raises(ValueError, match="without epoch"):
         plots.curve(data(), x="epoch")
-
-
-def test_importing_does_not_import_matplotlib():
-    code = "import sys, slt.plots, toymodels; sys.exit(any(name in sys.modules for name in ('matplotlib', 'xarray')))"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

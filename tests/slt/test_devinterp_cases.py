@@ -1,7 +1,7 @@
 """The cases of devinterp's own tests, with exact values where they have loose bounds, and a proper posterior where not.
 
-devinterp 1.3: sampler_accuracy_test, sampler_ordinality_test, rrr_test, mala_test, rllc_test. Its monomials have no prior
-on the coordinates that the loss leaves free; a localisation makes the posterior proper and its mean exact.
+devinterp 1.3: sampler_accuracy_test, mala_test. Its monomials have no prior on the coordinates that the loss leaves
+free; a localisation makes the posterior proper and its mean exact.
 """
 
 import functools
@@ -13,7 +13,7 @@ import pytest
 
 from slt.estimate import default_nbeta, estimate_llc
 from slt.samplers.langevin import mala, sgld
-from slt.theory import normal_crossing, normal_crossing_finite, reduced_rank
+from slt.theory import normal_crossing, normal_crossing_finite
 
 NBETA, NO_DATA = default_nbeta(1000), jnp.zeros((1,))
 # compiling takes longer than running here
@@ -50,35 +50,12 @@ def test_monomials_have_their_exact_value_at_the_temperature_of_the_test(case):
         assert exact < 0.93 * limit
 
 
-@pytest.mark.parametrize(("sizes", "value"), [((5, 3, 5), 6.5), ((5, 4, 5), 8), ((4, 3, 8), 6), ((8, 3, 4), 6), ((3, 8, 4), 6)])  # fmt: skip
-def test_reduced_rank_values_are_those_of_its_table(sizes, value):
-    """Its tolerance is 40 %: at nbeta = 145 the exact values are lower, and `test_llc` samples those."""
-    assert reduced_rank(*sizes, rank=0)[0] == value
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("d", [2, 10])
-def test_the_order_on_a_line_and_a_dot_is_the_one_of_theory_also_where_the_published_one_is_not(d):
-    """K = 4 (w_0 - 1)^2 |w|^8: d/8 at the dot, 1/2 on the line. For d = 10 the dot is the larger, against the test."""
-    loss = lambda w, data: 4 * (w[0] - 1) ** 2 * jnp.sum(w**2) ** 4
-    places = jnp.zeros((2, d)).at[1, 0].set(1.0)
-    settings = dict(nbeta=1e4, gamma=1.0, chains=20, warmup=3000, draws=3000)
-    run = lambda key, w: estimate_llc(key, loss, w, NO_DATA, mala(1e-4 if d == 2 else 5e-5), **settings)
-    dot, line = quick(jax.vmap(run))(jax.random.split(jax.random.key(0)), places).value
-    assert (dot < line) == (d == 2)
-
-
 # powers, step size, gamma, stationary acceptance of SGLD's proposal; loss sum_i w_i^p_i, nbeta = 1000/ln 1000
 ACCEPTANCE = [
     ((2,), 1e-2, 100, 0.59),
     ((2,), 1e-2, 0.1, 0.73),
     ((2,), 1e-3, 100, 0.98),
-    (
-        (4,),
-        1.5e-2,
-        100,
-        np.nan,
-    ),  # published .85 of one chain: unadjusted, it has no law, and one chain of five diverges
+    ((4,), 1.5e-2, 100, np.nan),  # published .85 of one chain: one of five diverges
     ((4,), 1.5e-2, 1, 0.935),
     ((8,), 1.5e-2, 100, 0.87),
     ((2, 2), 1e-3, 100, 0.971),
@@ -108,16 +85,3 @@ def acceptances():
 @pytest.mark.parametrize("case", range(len(ACCEPTANCE)), ids=[str(case[:3]) for case in ACCEPTANCE])
 def test_published_acceptance_rates(case):
     assert float(acceptances()[case]) == pytest.approx(ACCEPTANCE[case][3], abs=0.01, nan_ok=True)
-
-
-def test_a_coordinate_that_is_masked_leaves_the_coefficient_of_the_others():
-    """Polynomials of (1, 1, p) with the third coordinate frozen at 1 are the same for every p, bit for bit."""
-
-    def run(p):
-        loss = lambda w, data: (w[0] * w[1] * w[2] ** p) ** 2
-        mask, settings = jnp.array([True, True, False]), dict(nbeta=NBETA, gamma=1.0, chains=1, warmup=0, draws=100)
-        return estimate_llc(jax.random.key(0), loss, jnp.array([0.0, 0, 1]), NO_DATA, sgld(2e-4), mask=mask, **settings)
-
-    one, other = quick(lambda: run(1))(), quick(lambda: run(10))()
-    np.testing.assert_array_equal(one.trace, other.trace)
-    assert np.std(one.trace) > 0

@@ -177,7 +177,7 @@ def test_a_chain_that_stops_being_finite_diverged_and_findings_keep_the_shape():
 
 
 def test_an_estimate_beyond_half_of_the_parameters_does_not_hide_the_bias_of_its_step():
-    """lambda-hat = 250 of 33 parameters at the acceptance of eps A = 1 in all of them: the bias is a third, not less."""
+    """lambda-hat = 250 of 33 parameters at the acceptance of eps A = 1 in all of them: the bias is a third."""
     acceptance = 2 * jax.scipy.stats.norm.cdf(-np.sqrt(33 / 16) / 2)
     assert float(step_bias(acceptance, jnp.float32(250), 33)) == pytest.approx(1 / 3, rel=1e-3)
     assert float(step_bias(acceptance, jnp.float32(250), 1000)) < 0.2

@@ -3,7 +3,6 @@
 import functools
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -99,31 +98,7 @@ def test_the_damped_influence_is_the_leading_order():
     np.testing.assert_allclose(of_losses, -np.outer(RESIDUAL, RESIDUAL) * XSX, rtol=1e-3, atol=1e-4)
 
 
-@functools.cache
-def on(order):
-    """A short kernel on examples in this order, from chains on the data in theirs."""
-    examples = {name: leaf[jnp.array(order)] for name, leaf in DATA.items()}
-    run = lambda key, examples: loss_kernel(key, loss, PARAMS, DATA, sgld(0.05), examples=examples, **SHORT)
-    return quick(run)(jax.random.key(1), examples)
-
-
-@pytest.mark.slow
-def test_relabelling_the_examples_permutes_the_kernel():
-    order = (3, 0, 4, 2, 1)
-    chex.assert_trees_all_equal(on(order).trace, on((0, 1, 2, 3, 4)).trace)
-    permuted = on((0, 1, 2, 3, 4)).value[jnp.array(order)][:, jnp.array(order)]
-    chex.assert_trees_all_close(on(order).value, permuted, rtol=1e-5, atol=1e-6)
-
-
 def test_a_loss_without_examples_is_refused_with_what_to_write():
     scalar = lambda w, data: jnp.mean(loss(w, data))
     with pytest.raises(ValueError, match=r"returns shape \(\) for 5 examples: .* shape \(5,\)"):
         loss_kernel(jax.random.key(0), scalar, PARAMS, DATA, sgld(0.1), **SHORT)
-
-
-@pytest.mark.slow
-def test_nan_draws_are_never_skipped():
-    wall = lambda w, data: jnp.where(jnp.abs(w[0] - PARAMS[0]) < 0.05, loss(w, data), jnp.nan)
-    result = quick(lambda key: loss_kernel(key, wall, PARAMS, DATA, sgld(0.05), **SHORT))(jax.random.key(0))
-    assert np.isfinite(result.trace[:, 0]).all()
-    assert np.isnan(result.value).all()

@@ -90,8 +90,8 @@ NONSENSE = {
     "at least 6 points": lambda: change_points(np.zeros(5), 1.0),
     "got penalty=-1": lambda: change_points(CURVE, 1.0, penalty=-1.0),
     "got penalty=nan": lambda: change_points(CURVE, 1.0, penalty=np.nan),
-    "got coverage=1.0: write 0 < coverage < 1": lambda: change_points(CURVE, 1.0, coverage=1.0),
-    "got min_size=1: write 2 or more": lambda: slope_changes(CURVE, CURVE, 1.0, min_size=1),
+    "got coverage=1.0: write a finite coverage < 1": lambda: change_points(CURVE, 1.0, coverage=1.0),
+    "got min_size=1: write a finite min_size >= 2": lambda: slope_changes(CURVE, CURVE, 1.0, min_size=1),
     "negative, or zero for most points": lambda: change_points(CURVE, 0.0),
     "times that do not rise": lambda: slope_changes(CURVE[::-1], CURVE, 1.0),
 }

@@ -61,7 +61,7 @@ def test_blocks_are_named_by_their_path_and_cover_every_leaf_once():
 def test_bad_blocks_are_refused_with_what_to_write():
     with pytest.raises(ValueError, match=r"same name, \['a.b', 'a.b'\]: write keys without dots"):
         blocks({"a.b": jnp.ones(1), "a": {"b": jnp.ones(1)}})
-    with pytest.raises(ValueError, match="got depth=0: write depth=1"):
+    with pytest.raises(ValueError, match=r"got depth=0: .* depth >= 1"):
         blocks(TREE, depth=0)
     with pytest.raises(ValueError, match=r"got no masks: write masks=blocks\(params\)"):
         per_block(lambda mask: jnp.zeros(()), TREE, {})
@@ -96,13 +96,3 @@ def test_on_other_data_they_are_those_of_its_curvature():
     for i, scale in enumerate((0.4, 3.0)):
         exact = regular_finite(scale * np.linalg.eigvalsh(H[:2, :2]), nbeta=50.0, gamma=20.0)
         assert_calibrated(jax.tree.map(lambda leaf: leaf[:, i], llc), exact, 0.12)
-
-
-@pytest.mark.slow
-def test_a_product_restricted_to_a_factor_has_the_coefficient_of_the_factor():
-    """K = u^2 v^2 at u = 0, v = 1: u^2 with v held, and nothing at all with u held."""
-    loss = lambda params, data: data * params["u"][0] ** 2 * params["v"][0] ** 2
-    params = {"u": jnp.zeros(1), "v": jnp.ones(1)}
-    llc = replicas(loss=loss, params=params, masks=blocks(params))
-    assert_calibrated(llc["u"], regular_finite(np.array([2.0]), nbeta=50.0, gamma=20.0), 0.12)
-    np.testing.assert_array_equal(llc["v"].value, 0)

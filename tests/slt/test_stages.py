@@ -1,4 +1,4 @@
-"""Slopes, correlated noise, Gaussian-process milestones and essential dynamics: exact laws, planted stages, false alarms."""
+"""Slopes, correlated noise, milestones and essential dynamics: exact laws, planted stages, false alarms."""
 
 import numpy as np
 import pytest
@@ -137,7 +137,7 @@ def test_components_do_not_depend_on_the_basis_of_the_outputs_and_carry_their_va
     np.testing.assert_allclose(one.scores, other.scores, atol=1e-8)
     np.testing.assert_allclose(one.explained, other.explained, rtol=1e-8)
     np.testing.assert_allclose(one.scores.var(axis=0) * T, one.explained * np.sum((outputs - outputs.mean(0)) ** 2))
-    with pytest.raises(ValueError, match="more checkpoints than components"):
+    with pytest.raises(ValueError, match="more than the 3 components"):
         essential(outputs[:3], components=3)
 
 
@@ -158,7 +158,7 @@ def test_planted_corners_are_vertices_and_a_straight_path_has_none():
 
 
 def test_a_helix_turns_about_its_form():
-    """A curve on a sphere in three dimensions about (0, 0, 0) that reverses at the middle: all planes have a cusp there."""
+    """A curve in three dimensions that reverses at the middle: all planes have a cusp there."""
     t = np.linspace(-1, 1, 41)
     scores = np.stack([np.abs(t) + 1, 0.5 * np.abs(t), 2 - t**2], axis=1)
     found = forms(scores)

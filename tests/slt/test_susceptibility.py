@@ -6,11 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from slt.chains import Sampling
-from slt.estimate import estimate_llc
-from slt.refined import blocks, per_block
+from slt.refined import blocks
 from slt.samplers.langevin import mala
 from slt.susceptibility import susceptibilities
 
@@ -116,26 +114,3 @@ def test_restricted_ones_are_the_derivatives_under_the_restricted_posterior():
 def test_over_the_examples_of_the_data_they_sum_to_nothing():
     for result in replicas().values():
         np.testing.assert_allclose(np.sum(result.value, axis=1), 0, atol=1e-5)
-
-
-@pytest.mark.slow
-def test_the_rise_is_the_refined_learning_coefficient():
-    key = jax.random.split(jax.random.key(0), REPLICAS)[0]
-    chains: dict[str, Any] = dict(nbeta=NBETA, gamma=GAMMA, chains=4, warmup=30, draws=1200)
-    one = lambda mask: estimate_llc(key, loss, PARAMS, DATA, mala(0.04), mask=mask, **chains)
-    llc = quick(lambda: per_block(one, PARAMS, blocks(PARAMS)))()
-    for name in llc:
-        np.testing.assert_allclose(NBETA * replicas()[name].rise[0], llc[name].value, rtol=1e-3)
-
-
-@pytest.mark.slow
-def test_examples_may_be_others_than_the_data():
-    def both(key):
-        other = {"H": DATA["H"][1:3], "b": DATA["b"][1:3]}
-        options: dict[str, Any] = dict(sampling=Sampling(2, 0, 10))
-        whole = susceptible(key, {"v": MASKS["v"]}, **options)["v"]
-        return whole, susceptible(jax.random.clone(key), {"v": MASKS["v"]}, examples=other, **options)["v"]
-
-    whole, part = quick(both)(jax.random.key(5))
-    np.testing.assert_allclose(part.value, whole.value[1:3], rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(part.stderr, whole.stderr[1:3], rtol=1e-4, atol=1e-6)

@@ -51,10 +51,13 @@ def test_deep_linear_has_the_worked_values(sizes, expected):
     assert deep_linear(widths, rank) == expected
 
 
-def test_two_layer_deep_linear_is_reduced_rank():
+def test_reduced_rank_is_the_formula_of_its_middle_case():
     for M, H, N in product(range(1, 7), repeat=3):
         for r in range(min(M, H, N) + 1):
-            assert deep_linear((M, H, N), r) == reduced_rank(M, H, N, r), (M, H, N, r)
+            if max(N + r - M - H, M + r - N - H, H + r - M - N) <= 0:
+                odd = (M + H + N + r) % 2
+                value = -((H + r) ** 2) - M**2 - N**2 + 2 * (H + r) * (M + N) + 2 * M * N + odd
+                assert reduced_rank(M, H, N, r) == (value / 8, 1 + odd), (M, H, N, r)
 
 
 def test_the_order_of_the_layers_matters_only_through_the_ends():
@@ -137,9 +140,9 @@ def test_regular_is_reached_from_below_and_diverges_with_the_step_size():
     ("call", "message"),
     [
         (lambda: normal_crossing((0, 0)), r"at least one exponent must be positive"),
-        (lambda: reduced_rank(3, 2, 4, 3), r"got rank=3.* has rank 0\.\.2"),
+        (lambda: reduced_rank(3, 2, 4, 3), r"rank=3: .* a rank of 0\.\.2"),
         (lambda: deep_linear((3, 2, 4), 3), r"rank=3.*a rank of 0\.\.2"),
-        (lambda: deep_linear((3,), 0), r"at least two widths are needed"),
+        (lambda: deep_linear((3,), 0), r"write two widths or more"),
         (lambda: reduced_rank_finite(5, 4, 5, nbeta=10.0, gamma=1.0), r"up to three singular values"),
     ],
 )

@@ -11,6 +11,8 @@ from toymodels.models.autoencoder import Autoencoder
 from toymodels.task import objective
 from toymodels.tasks.superposition import sparse_features
 
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # the same programs come again in many tests
+
 GRID = {"seed": np.arange(10), "scale": np.linspace(0.1, 1, 10, dtype=np.float32)}
 RUNS = sweeps.product(density=[0.2, 0.6, 1.0], rate=[0.1, 0.01]) | {"seed": np.arange(6)}
 MODEL, TIMES = Autoencoder(3, 2), np.array([0, 1, 2, 4, 8, 9, 12], np.int32)

@@ -198,7 +198,7 @@ def test_two_series_of_one_name_are_refused(tmp_path):
 
 
 def test_a_lambda_needs_a_name():
-    with pytest.raises(ValueError, match="write name="):
+    with pytest.raises(ValueError, match="such as name="):
         sweeps.map(lambda at: at["x"], {"x": np.ones(2)})
 
 
@@ -211,7 +211,7 @@ with sweeps.run(sys.argv[1]):
 
 
 def test_another_number_of_devices_and_a_lost_file_move_no_point(tmp_path):
-    for devices in ("2", "1", "3"):
+    for devices in ("2", "3"):
         environment = os.environ | {"JAX_NUM_CPU_DEVICES": devices, "PYTHONPATH": str(Path(__file__).parents[2])}
         command = [sys.executable, "-W", "error", "-c", DEVICES, str(tmp_path)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True)

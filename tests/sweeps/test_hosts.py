@@ -131,6 +131,7 @@ def assert_same(found: tuple, expected: tuple, devices: int) -> None:
     assert found[2].identical(expected[1])
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_bits_and_files_of_one(one_process, tmp_path):
     for returned in finish(tmp_path, 2):
         assert_same(returned, one_process, devices=4)
@@ -178,12 +179,17 @@ def command(argv: list[str]) -> int:
     return 0
 
 
-@pytest.mark.parametrize("settings", ["nodes", pytest.param("nonsense=3", marks=pytest.mark.slow)])
-def test_settings_of_a_job_that_are_none_are_refused(settings, tmp_path):
+def test_settings_of_a_job_without_values_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="got --slurm 'nodes': write KEY=VALUE"):
+        hosts.submit(command, [], tmp_path, "nodes")
+
+
+@pytest.mark.slow
+def test_settings_of_a_job_that_are_none_are_refused(tmp_path):
     if importlib.util.find_spec("submitit") is None:
         pytest.skip("submitit is not installed")
     said = subprocess.run(
-        [sys.executable, "-c", JOB, str(tmp_path), settings], env=ENVIRONMENT, capture_output=True, text=True
+        [sys.executable, "-c", JOB, str(tmp_path), "nonsense=3"], env=ENVIRONMENT, capture_output=True, text=True
     )
     assert said.stdout.startswith("refused: got --slurm"), said
 

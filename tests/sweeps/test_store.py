@@ -35,6 +35,10 @@ def tree(seed: int = 0) -> State:
     return State(seed, params, (np.int32(3), None, [np.arange(5, dtype=np.int32), rng.normal(size=())]))
 
 
+def load(path: Path, like: Any) -> Any:
+    return store.restore(store.read(path), like)
+
+
 def words(tree: Any) -> Any:
     return jax.tree.map(np.asarray, jax.device_get(store.pack(tree)))
 
@@ -56,7 +60,7 @@ def path(tmp_path) -> Path:
 def damaged(path: Path, like: Any = None) -> str:
     """The sentence with which a damaged file is refused."""
     with pytest.raises(store.DamagedCheckpoint) as refusal:
-        store.load(path, tree() if like is None else like)
+        load(path, tree() if like is None else like)
     assert str(path) in str(refusal.value)
     assert "\n" not in str(refusal.value)
     return str(refusal.value)
@@ -73,7 +77,7 @@ def test_save_then_load_is_the_identity_for_every_type(tmp_path, name, shape):
     leaf = np.arange(1, 1 + np.prod(shape)).reshape(shape).astype(dtype)
     for saved in (leaf, {"x": leaf.T}):
         store.save(tmp_path / "a", saved)
-        assert_same(store.load(tmp_path / "a", saved), saved)
+        assert_same(load(tmp_path / "a", saved), saved)
 
 
 def test_save_then_load_is_the_identity_for_odd_trees(tmp_path):
@@ -90,7 +94,7 @@ def test_save_then_load_is_the_identity_for_odd_trees(tmp_path):
     }
     for place in ("plain", "job[1]", "a*b?"):
         store.save(tmp_path / place / "0.npz", odd)
-        found = store.load(tmp_path / place / "0.npz", odd)
+        found = load(tmp_path / place / "0.npz", odd)
         assert_same(found, odd)
         assert found["keys"].dtype == odd["keys"].dtype, "another generator"
 
@@ -98,7 +102,7 @@ def test_save_then_load_is_the_identity_for_odd_trees(tmp_path):
 def test_shapes_alone_are_structure_enough(tmp_path):
     make = lambda: {"W": jnp.arange(6.0).reshape(2, 3), "step": jnp.int32(3), "key": jax.random.key(2)}
     store.save(tmp_path / "a", make())
-    assert_same(store.load(tmp_path / "a", jax.eval_shape(make)), make() | jax.device_get(make()))
+    assert_same(load(tmp_path / "a", jax.eval_shape(make)), make() | jax.device_get(make()))
 
 
 @pytest.mark.parametrize(
@@ -106,13 +110,13 @@ def test_shapes_alone_are_structure_enough(tmp_path):
     [
         (dict(W=np.ones((3, 9), np.float32)), r"holds \.params\['W'\] as float32\[3, 4\], not float32\[3, 9\]"),
         (dict(W=np.ones((3, 4))), r"as float32\[3, 4\], not float64\[3, 4\]"),
-        (dict(c=np.ones(2)), r"holds no leaf \.params\['c'\]"),
-        (dict(b=None), r"also holds \.params\['b'\]"),
+        (dict(c=np.ones(2)), r"holds \.params\['c'\] as nothing, not float64\[2\]"),
+        (dict(b=None), r"holds \.params\['b'\] as float32\[4\], not nothing"),
     ],
 )
 def test_other_leaves_than_those_asked_for_are_named(path, change, say):
     with pytest.raises(store.DamagedCheckpoint, match=f"{say}.*written with other settings"):
-        store.load(path, tree()._replace(params=tree().params | change))
+        load(path, tree()._replace(params=tree().params | change))
 
 
 def test_a_file_cut_at_any_place_is_damaged(path):
@@ -125,7 +129,7 @@ def test_a_file_cut_at_any_place_is_damaged(path):
 def test_a_flipped_bit_is_noticed_wherever_it_changes_what_is_held(path):
     """A date in the archive's own headers changes nothing; everything else is damage."""
     content, expected, harmless = path.read_bytes(), store.read(path), 0
-    for place in range(len(content)):
+    for place in range(0, len(content), 3):
         altered = bytearray(content)
         altered[place] ^= 1 << (place % 8)
         path.write_bytes(altered)
@@ -136,7 +140,7 @@ def test_a_flipped_bit_is_noticed_wherever_it_changes_what_is_held(path):
         assert_same(found.leaves, expected.leaves)
         assert found.about == expected.about
         harmless += 1
-    assert harmless < len(content) / 4, "more than the headers"
+    assert harmless < len(content) / 12, "more than the headers"
 
 
 def write_members(path: Path, **members: Any) -> None:
@@ -205,7 +209,7 @@ def test_a_write_that_fails_names_the_file_and_leaves_the_old_one(path, monkeypa
         with pytest.raises(OSError, match=r"0\.npz could not be written: No space left") as error:
             store.save(path, tree(2))
     assert error.value.errno == errno.ENOSPC
-    assert_same(store.load(path, tree()), jax.tree.map(np.asarray, tree(1)))
+    assert_same(load(path, tree()), jax.tree.map(np.asarray, tree(1)))
     assert [entry.name for entry in path.parent.iterdir()] == ["0.npz"]
 
 

@@ -26,7 +26,5 @@ def test_its_hidden_vector_is_captured():
 
 
 def test_an_input_of_the_wrong_size_says_what_to_write():
-    with pytest.raises(
-        ValueError, match=r"reads one example of shape \(4,\), got \(5,\): write Autoencoder\(features=5"
-    ):
+    with pytest.raises(ValueError, match=r"reads one example of shape \(4,\), got \(5,\): vmap over a batch"):
         MODEL.apply({"params": PARAMS}, jnp.ones(5))

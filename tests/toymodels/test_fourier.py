@@ -74,36 +74,6 @@ def test_a_network_of_two_waves_has_their_frequencies_and_answers_by_them_alone(
     assert not run(fourier.key_frequencies, jnp.asarray(LOGITS, jnp.float32)).any()  # noise: 2/120 of the variance each
 
 
-def test_cosines_are_inner_products_with_the_wave_of_the_answer():
-    each = [np.sum(LOGITS * wave(k)) / np.linalg.norm(wave(k)) for k in range(1, K + 1)]
-    close(run(fourier.cosines, jnp.asarray(LOGITS, jnp.float32)), each)
-    own = run(fourier.cosines, jnp.asarray(wave(3), jnp.float32))
-    close(own, np.linalg.norm(wave(3)) * (np.arange(1, K + 1) == 3))
-    close(run(fourier.cosines, jnp.asarray(wave(3, np.pi / 2), jnp.float32)), 0)  # out of phase: no part in the answer
-
-
-def test_neuron_shares_are_least_squares_on_the_nine_functions():
-    neurons = np.maximum(RNG.normal(size=(P, P, 4)), 0)
-    neurons -= neurons.mean(axis=(0, 1))
-    total = np.sum(neurons**2, axis=(0, 1))
-    for k, share in enumerate(np.asarray(run(fourier.neuron_shares, jnp.asarray(neurons + 2, jnp.float32))), 1):
-        one = [np.ones(P), *(f(2 * np.pi * k * np.arange(P) / P) for f in (np.cos, np.sin))]
-        columns = np.stack([np.outer(f, g).ravel() for f in one for g in one], axis=1)
-        flat = neurons.reshape(P * P, -1)
-        fitted = columns @ np.linalg.lstsq(columns, flat, rcond=None)[0]
-        close(share, np.sum(fitted**2, axis=0) / total)
-
-
-def test_a_neuron_has_the_frequency_that_it_is_made_of():
-    x, y = a[..., 0], b[..., 0]
-    one = lambda k, u: np.cos(2 * np.pi * k * u / P + 0.3)
-    neurons = np.stack([one(4, x) + one(4, y), one(1, x) * one(1, y), 0.9 * one(3, x) + 0.2 * one(2, y)], axis=-1)
-    frequency, share = run(fourier.neuron_frequencies, jnp.asarray(neurons, jnp.float32))
-    assert frequency.tolist() == [4, 1, 3]
-    close(share, [1, 1, 0.81 / 0.85])
-    assert np.isnan(run(fourier.neuron_shares, jnp.ones((P, P, 1)))).all()  # a dead neuron has no variance to share
-
-
 def test_norms_are_those_of_sums_over_tokens():
     W = RNG.normal(size=(P, 3))
     x = np.arange(P)

@@ -117,20 +117,6 @@ def test_the_bigram_predictor_is_the_integral_over_all_chains_given_the_first_to
         np.testing.assert_allclose(bigram[:, t, 1], exact, rtol=1e-5)
 
 
-def test_leaving_out_what_the_first_token_tells_costs_the_bigram_little(every):
-    """The regret against who weighs pi(x_0) as well, in nats at the last token, over all sequences."""
-    x, _, bigram = every
-    P, likelihood, weight = likelihoods(x)
-    one = P[0, 1] / (P[0, 1] + P[1, 0])
-    start = np.where(x[:, 0, None, None] == 1, one, 1 - one)
-    joint = weight * likelihood * start
-    total, follows = joint.sum((1, 2)), (joint * P[x[:, -1], 1]).sum((1, 2))
-    assert total.sum() == pytest.approx(1, abs=1e-10)
-    exact = np.stack([total - follows, follows], -1) / total[:, None]
-    regret = (total[:, None] * exact * np.log(exact / bigram[:, -1])).sum()
-    assert 1e-5 < regret < 0.01
-
-
 def test_the_entropy_rate_is_the_entropy_that_a_token_adds(matrices):
     for P in matrices[:3]:
         pi, h = exact_stationary(P), []

@@ -40,18 +40,6 @@ def test_without_activation_and_bias_it_is_the_product_of_its_layers():
     np.testing.assert_allclose(y, params["W3"] @ params["W2"] @ params["W1"] @ X, rtol=1e-5)
 
 
-def test_the_start_has_variance_one_over_the_inputs_and_zero_biases():
-    params = MLP((100, 400, 50)).init(jax.random.key(0), jnp.zeros(100))["params"]
-    assert {name: leaf.shape for name, leaf in params.items()} == {
-        "W1": (400, 100),
-        "b1": (400,),
-        "W2": (50, 400),
-        "b2": (50,),
-    }
-    np.testing.assert_allclose([100 * np.var(params["W1"]), 400 * np.var(params["W2"])], 1, atol=0.05)
-    assert not np.any(params["b1"])
-
-
 def test_a_batch_is_refused_with_what_to_write():
     with pytest.raises(Exception, match=r"Actual value|vmap over a batch"):  # with annotations checked, a type error
         MLP(WIDTHS).init(jax.random.key(0), jnp.zeros((5, 3)))

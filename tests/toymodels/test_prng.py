@@ -113,32 +113,6 @@ def test_implementation():
     assert "philox2x32" in str(error.value)
 
 
-BATCHED = {
-    "gamma": lambda k: R.gamma(k, 0.5, (20,)),
-    "normal": lambda k: R.normal(k, (40, 3)),
-    "permutation": lambda k: R.permutation(k, 30),
-}
-
-
-@pytest.mark.parametrize("name", BATCHED)
-def test_vmap_over_keys_is_the_loop_and_jit_changes_nothing(name):
-    draw = BATCHED[name]
-    keys = lambda: R.split(key(3), (2, 2))
-    batched = jax.jit(jax.vmap(jax.vmap(draw)))(keys())
-    loop = jnp.stack([jnp.stack([draw(k) for k in row]) for row in keys()])
-    np.testing.assert_array_equal(batched, loop)
-    assert len(np.unique(np.asarray(batched).reshape(4, -1), axis=0)) == 4
-
-
-def test_split_and_fold_in_under_vmap_and_jit():
-    expected = np.stack([[data(R.fold_in(key(s), t)) for t in range(3)] for s in range(2)])
-    steps = lambda s: jax.vmap(lambda t: R.fold_in(key(s), t))(jnp.arange(3))
-    np.testing.assert_array_equal(data(jax.jit(jax.vmap(steps))(jnp.arange(2))), expected)
-    parts = jax.jit(jax.vmap(lambda s: R.split(key(s), (2, 3))))(jnp.arange(2))
-    np.testing.assert_array_equal(data(parts), np.stack([data(R.split(key(s), 6)).reshape(2, 3, 2) for s in range(2)]))
-    np.testing.assert_array_equal(data(R.split(key(), 2)), data(R.split(key(), np.int64(5)))[:2])
-
-
 # Keys.
 
 

@@ -11,7 +11,6 @@ import pytest
 
 from toymodels.analysis import circuits
 from toymodels.models.transformer import Attention, Transformer
-from toymodels.task import Batch, Task, objective
 
 SIZES = dict(vocabulary=7, outputs=7, width=12, heads=3, layers=2, context=9)
 TOKENS = jnp.array([3, 1, 4, 1, 5, 2, 6, 1, 3])
@@ -107,17 +106,6 @@ def test_vectors_are_embedded_linearly_and_sizes_are_checked():
         Transformer(**SIZES | dict(heads=5))
     with pytest.raises(Exception, match="shortformer"):
         Transformer(**SIZES | dict(positions="rotary"))
-
-
-def test_the_objective_has_a_loss_for_each_sequence():
-    model, params = made(mlp=16, layers=1)
-    nll = lambda prediction, y: -jnp.mean(jnp.take_along_axis(nn.log_softmax(prediction), y[:, None], 1))
-    tokens = jax.random.randint(jax.random.key(0), (4, 9), 0, 7)
-    loss = quick(objective(model, Task(lambda key, n: Batch(tokens, tokens), nll)))(params, Batch(tokens, tokens))
-    rows = logits(model, params, *tokens)
-    log_p = rows - np.log(np.exp(rows).sum(-1, keepdims=True))
-    each = -np.take_along_axis(log_p, np.asarray(tokens)[..., None], -1)[..., 0].mean(-1)
-    np.testing.assert_allclose(loss, each, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,7 @@
 """Circuits of attention-only transformers, read off weights and patterns (Elhage et al. 2021).
 
 Row vectors throughout: a head reads x W_V and writes it through W_O; W_QK = W_Q W_K' is (d, d) of rank k, and so is
-W_OV = W_V W_O. Nothing here makes a matrix of the size of the vocabulary. Parameters are those of
-`toymodels.models.transformer.Transformer`.
+W_OV = W_V W_O. Parameters are those of `toymodels.models.transformer.Transformer`.
 """
 
 import itertools
@@ -35,7 +34,7 @@ def ov(params: Any, head: Head) -> tuple[Float[Array, "d k"], Float[Array, "k d"
 def copying_score(params: Any, head: Head) -> Float[Array, ""]:
     """sum_i Re l_i/sum_i |l_i| over the eigenvalues l of W_E W_OV W_U, in [-1, 1]; 1: every token raises its own logit.
 
-    They are those of the (k, k) matrix W_O W_U W_E W_V, which has the same ones but for zeros. On a CPU.
+    On a CPU.
     """
     l = circuit_eigenvalues(params, head)
     return jnp.sum(l.real) / jnp.sum(jnp.abs(l))
@@ -50,8 +49,7 @@ def circuit_eigenvalues(params: Any, head: Head) -> Complex[Array, " k"]:
 def composition(params: Any, first: Head, second: Head) -> dict[str, Float[Array, ""]]:
     """How much of what `first` writes is read by `second`: |W_OV^1 W|_F/(|W_OV^1|_F |W|_F), for W of its Q, K and V.
 
-    Q: W_QK; K: W_QK'; V: W_OV. For matrices that have nothing to do with each other it is about 1/sqrt(d): see
-    `composition_baseline`. Elhage et al. 2021, "composition".
+    Elhage et al. 2021, "composition"; beside `composition_baseline`.
     """
     V1, O1 = ov(params, first)
     Q, K = qk(params, second)
@@ -103,10 +101,7 @@ def patterns(model: Any, params: Any, x: Array) -> list[Float[Array, "h t t"]]:
 
 
 class Expansion(NamedTuple):
-    """logits = sum_p terms[p] + constant. A path is the heads it goes through, () is the direct one.
-
-    constant: what the biases of the norms add, through all heads; zero without them.
-    """
+    """logits = sum_p terms[p] + constant, the last from the biases of the norms. The direct path is ()."""
 
     terms: dict[Path, Float[Array, "t outputs"]]
     constant: Float[Array, "t outputs"]
@@ -115,8 +110,8 @@ class Expansion(NamedTuple):
 def path_expansion(model: Any, params: Any, x: Array) -> Expansion:
     """The logits of an attention-only model as a sum over paths, with its patterns and the scales of its norms held.
 
-    E W_OV^{h_1} ... W_OV^{h_k} W_U moved by A^{h_k} ... A^{h_1}, for every subset of heads in rising layers: a path of two
-    or more is a virtual head. There are prod_l (1 + H_l) of them. Elhage et al. 2021, "path expansion".
+    E W_OV^{h_1} ... W_OV^{h_k} W_U moved by A^{h_k} ... A^{h_1}, for every subset of heads in rising layers, prod_l
+    (1 + H_l) of them. Elhage et al. 2021, "path expansion".
     """
     if any(name.startswith("W_in") for name in params):
         raise ValueError("got a model with MLPs, through which no sum over paths is exact: write mlp=0")
@@ -153,7 +148,7 @@ def _bias(params: Any, name: str) -> Array | float:
 
 
 def _held_norms(model: Any, params: Any, x: Array, A: list[Array]) -> list[Any]:
-    """The linear part of every norm, x -> (x - mean x)/scale g, its scale that of the stream which really comes there."""
+    """The linear part of every norm, x -> (x - mean x)/scale g, with the scale of the stream that comes there."""
     stream, norms = _embedding(model, params, x), []
     for l, name in enumerate([*(f"norm_{l}" for l in range(len(A))), "norm_U"]):
         if name not in params:

@@ -12,12 +12,7 @@ LIVE = 0.5  # a feature is a vertex if |W_i| exceeds this: half the radius of th
 
 
 class Geometry(NamedTuple):
-    """What one reads off one model's weights.
-
-    norm: |W_i|.  bias: b_i.  angle: of W_i in the plane, radians in (-pi, pi] (NaN unless hidden = 2).
-    dimensionality: D_i.  interference: sum_{j != i} (W^_i . W_j)^2, how much of the other features is read on W_i's
-    direction. dimensions_per_feature: D* = m/|W|_F^2.
-    """
+    """|W_i|, b_i, the angle of W_i in the plane (radians; NaN unless hidden = 2), D_i, interference, and D*."""
 
     norm: Float[Array, " features"]
     bias: Float[Array, " features"]
@@ -58,8 +53,7 @@ def dimensions_per_feature(W: Float[Array, "hidden features"]) -> Scalar:
 def leverage(W: Float[Array, "hidden features"]) -> Float[Array, " features"]:
     """t_i = W_i' (W W')^+ W_i: how far feature i is alone in its direction. D_i <= t_i <= 1, and sum_i t_i = rank W.
 
-    D_i = t_i where W_i is an eigenvector of W W': in a tight frame of each of its blocks. Singular values below 1e-5 of
-    the largest count as zero.
+    D_i = t_i in tight frames. Singular values below 1e-5 of the largest count as zero.
     """
     _, size, V = jnp.linalg.svd(W, full_matrices=False)
     return jnp.sum(jnp.where(size[:, None] > 1e-5 * size[0], V, 0) ** 2, axis=0)
@@ -68,8 +62,7 @@ def leverage(W: Float[Array, "hidden features"]) -> Float[Array, " features"]:
 def canonical(W: Float[Array, "hidden features"]) -> Float[Array, "hidden features"]:
     """The W among all O W, O orthogonal, that is upper triangular with a diagonal that is not negative.
 
-    Everything the model computes is a function of W' W, which O does not change. Unique where the first `hidden`
-    columns are independent; order the features first, the most important at the front.
+    W' W, all that the model computes with, stays. Unique where the first `hidden` columns are independent.
     """
     R = jnp.linalg.qr(W, mode="complete").R
     sign = jnp.where(jnp.diagonal(R) < 0, -1, 1)
@@ -125,9 +118,8 @@ def _divide(numerator: Array, denominator: Array) -> Array:
 def kgon(W: Float[Array | np.ndarray, "2 features"], b: Float[Array | np.ndarray, " features"]) -> str:
     """The name of a two-dimensional model's polygon, from the weights alone: `5`, `5+`, `4++`, `4+-`, ...
 
-    k vertices, features with |W_i| > 1/2; a `+` for each of the others with positive bias; a `-` for each vertex
-    whose own output never fires, |W_i|^2 + b_i <= 0. Chen et al. 2023 (arXiv 2310.06301). `nan` if the
-    weights are not finite.
+    k vertices, features with |W_i| > 1/2; a `+` for each of the others with positive bias; a `-` for each vertex whose
+    own output never fires, |W_i|^2 + b_i <= 0. Chen et al. 2023 (arXiv 2310.06301). `nan` if weights are not finite.
     """
     W, b = np.asarray(W), np.asarray(b)
     if not (np.all(np.isfinite(W)) and np.all(np.isfinite(b))):

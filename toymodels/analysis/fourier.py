@@ -21,7 +21,7 @@ def basis(p: int) -> Float[np.ndarray, "p p"]:
 
 
 def directions(p: int) -> Float[np.ndarray, "K 2 p p"]:
-    """cos(w_k (a + b)) and sin(w_k (a + b)), normalised: (cos x cos - sin x sin)/sqrt 2, (sin x cos + cos x sin)/sqrt 2."""
+    """cos(w_k (a + b)) and sin(w_k (a + b)), normalised."""
     cos, sin = basis(p)[1::2], basis(p)[2::2]
     outer = lambda f, g: np.einsum("ka,kb->kab", f, g)
     return np.stack([outer(cos, cos) - outer(sin, sin), outer(sin, cos) + outer(cos, sin)], axis=1) / np.sqrt(2)
@@ -35,10 +35,7 @@ def projection(logits: Float[Array, "p p outputs"], keys: Keys) -> Float[Array, 
 
 
 def restricted(logits: Float[Array, "p p outputs"], keys: Keys) -> Float[Array, "p p outputs"]:
-    """Logits of which only the key frequencies are left, and of the rest its mean over all (a, b): the "trig" logits.
-
-    Their cross-entropy is the restricted loss: how well the waves alone would answer.
-    """
+    """The key frequencies alone, and the mean of the rest over (a, b); their cross-entropy is the restricted loss."""
     waves = projection(logits, keys)
     return waves + jnp.mean(logits - waves, axis=(0, 1), keepdims=True)
 
@@ -56,36 +53,9 @@ def shares(logits: Float[Array, "p p outputs"]) -> Float[Array, " K"]:
 
 
 def key_frequencies(logits: Float[Array, "p p outputs"]) -> Bool[Array, " K"]:
-    """The frequencies with more than 1/K of the variance of the logits, an even share: none of a network without waves."""
+    """The frequencies with more than an even share, 1/K, of the variance of the logits."""
     each = shares(logits)
     return each > 1 / len(each)
-
-
-def cosines(logits: Float[Array, "p p p"]) -> Float[Array, " K"]:
-    """<cos(w_k (a + b - z)), logits> over all (a, b, z), the cosine normalised: how much of the answer's wave is there."""
-    p = len(logits)
-    along = jnp.asarray(directions(p), logits.dtype)  # cos(u - v) = cos u cos v + sin u sin v
-    over_z = jnp.asarray(basis(p)[1:].reshape(-1, 2, p), logits.dtype)
-    return jnp.einsum("kcab,kcz,abz->k", along, over_z, logits) / jnp.sqrt(2)
-
-
-def neuron_shares(activations: Float[Array, "p p neurons"]) -> Float[Array, "K neurons"]:
-    """Of every neuron's variance over (a, b), the share in the block (1, cos w_k, sin w_k) x (1, cos w_k, sin w_k)."""
-    p = len(activations)
-    F = jnp.asarray(basis(p), activations.dtype)
-    power = jnp.einsum("ia,jb,abn->ijn", F, F, activations) ** 2
-    total = jnp.sum(power, axis=(0, 1)) - power[0, 0]
-    waves = power[1:, 1:].reshape(p // 2, 2, p // 2, 2, -1)
-    diagonal = jnp.einsum("kckdn->kn", waves)
-    first = jnp.sum(power[1:, 0].reshape(p // 2, 2, -1), axis=1)
-    second = jnp.sum(power[0, 1:].reshape(p // 2, 2, -1), axis=1)
-    return (diagonal + first + second) / jnp.where(total > 0, total, jnp.nan)[None]
-
-
-def neuron_frequencies(activations: Float[Array, "p p neurons"]) -> tuple[Int[Array, " n"], Float[Array, " n"]]:
-    """Each neuron's frequency, of which `neuron_shares` is largest (counted from 1), and that share."""
-    each = neuron_shares(activations)
-    return 1 + jnp.argmax(each, axis=0), jnp.max(each, axis=0)
 
 
 def norms(W: Float[Array, "p d"]) -> Float[Array, " p"]:
@@ -94,7 +64,7 @@ def norms(W: Float[Array, "p d"]) -> Float[Array, " p"]:
 
 
 def gini(x: Float[Array, " n"]) -> Scalar:
-    """sum_ij |x_i - x_j| / (2 n sum x), of numbers that are not negative: 0 if all are equal, 1 - 1/n if all is in one."""
+    """sum_ij |x_i - x_j| / (2 n sum x) of numbers that are not negative: 0 if all are equal."""
     n, x = len(x), jnp.sort(x)
     return jnp.sum((2 * jnp.arange(1, n + 1) - n - 1) * x) / (n * jnp.sum(x))
 

@@ -25,8 +25,7 @@ class Autoencoder(nn.Module):
     def __call__(self, x: Float[Array, " features"]) -> Float[Array, " features"]:
         if x.shape != (self.features,):
             raise ValueError(
-                f"this Autoencoder reads one example of shape ({self.features},), got {x.shape}: write "
-                f"Autoencoder(features={x.shape[-1] if x.ndim else 1}, hidden={self.hidden}), and vmap over a batch"
+                f"this model reads one example of shape ({self.features},), got {x.shape}: vmap over a batch"
             )
         W = self.param("W", self.W_init, (self.hidden, self.features))
         b = self.param("b", self.b_init, (self.features,))

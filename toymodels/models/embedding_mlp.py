@@ -7,9 +7,8 @@ from jaxtyping import Array, Float, Int
 class EmbeddingMLP(nn.Module):
     """y = W_out' ReLU(sum_s W_in[s]' W_E[x_s] + b_in), one example: (slots,) tokens to (outputs,).
 
-    It is an MLP on the concatenated embeddings of the slots, which share W_E. A slot's part of the hidden layer depends
-    on its token alone, so W_E W_in[s] is computed once for all tokens, and examples look up its rows: a third of the
-    work for a batch much larger than the vocabulary. The hidden layer is sown as the intermediate `hidden`.
+    W_E W_in[s] is computed once for all tokens, and examples look up its rows. The hidden layer is sown as the
+    intermediate `hidden`.
     """
 
     vocabulary: int

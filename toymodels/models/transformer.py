@@ -19,9 +19,9 @@ MASKED = -1e30  # a score that softmax makes 0; minus infinity would make NaN of
 class Attention(nn.Module):
     """y_i = sum_h sum_j A^h_ij x_j W_V^h W_O^h with A^h = softmax_j(x_i W_Q^h (x_j W_K^h)'/sqrt(k)).
 
-    `place` is added to what queries and keys read, and not to the values (Press et al. 2021, shortformer). With
-    `reach`, the score is q_i (k_j + r_{i-j})'/sqrt(k) for a table of vectors r at the distances below `reach` (Shaw et
-    al. 2018). The pattern A, (h, t, t), is sown as `pattern`.
+    `place` is added to what queries and keys read (Press et al. 2021, shortformer). With `reach`, the score is
+    q_i (k_j + r_{i-j})'/sqrt(k), r a table of vectors at the distances below `reach` (Shaw et al. 2018). The pattern A,
+    (h, t, t), is sown as `pattern`.
     """
 
     heads: int
@@ -61,10 +61,9 @@ class Attention(nn.Module):
 class Transformer(nn.Module):
     """(t,) tokens, or (t, `vocabulary`) vectors, to (t, `outputs`): x += attention(N x), x += MLP(N x), layer by layer.
 
-    N is a LayerNorm before each part and before the unembedding (or none). `mlp` is the number of hidden units (0:
-    attention only). `positions`: absolute is added to the stream, shortformer to queries and keys, relative to the
-    keys by distance; none leaves order to the causal mask. Where one position alone is read, `answer="last"` gives its
-    outputs, (1, `outputs`), and leaves out the last MLP of the others.
+    N is a LayerNorm before each part and before the unembedding (or none). `mlp` is the number of hidden units.
+    `positions`: absolute is added to the stream, shortformer to queries and keys, relative to the keys by distance.
+    `answer="last"` gives the outputs of the last position alone, (1, `outputs`).
     """
 
     vocabulary: int
@@ -84,9 +83,7 @@ class Transformer(nn.Module):
 
     def __post_init__(self) -> None:
         if self.head_width is None and self.width % self.heads:
-            raise ValueError(
-                f"got width={self.width}, heads={self.heads}: write a width that {self.heads} divides, or a head_width"
-            )
+            raise ValueError(f"got width={self.width}, heads={self.heads}: write a width that {self.heads} divides")
         if self.positions not in ("absolute", "shortformer", "relative", "none"):
             raise ValueError(f'got positions={self.positions!r}: write "absolute", "shortformer", "relative" or "none"')
         super().__post_init__()

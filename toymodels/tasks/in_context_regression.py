@@ -18,9 +18,8 @@ Prior = Callable[[Key[Array, ""], int], Array]  # (key, n) -> (n, D): the hidden
 def icl_regression(prior: Prior, examples: int, noise: ArrayLike) -> Task:
     """y_k = w'x_k + N(0, noise^2) for k < K = `examples`, w from `prior` once a sequence, x_k ~ N(0, I).
 
-    A sequence is the 2K tokens of `tokens`; its target, of the same length, is y_k at both tokens of a pair. The loss is
-    the mean of (prediction - y_k)^2 over the K tokens [0, x_k] alone, of a prediction (2K, 1) or (2K,). The zero
-    predictor has E|w|^2 + noise^2 exactly, D + noise^2 under `gaussian_prior`. `noise` may be traced.
+    A sequence is the 2K tokens of `tokens`; its target is y_k at both tokens of a pair. The loss is the mean of
+    (prediction - y_k)^2 over the K tokens [0, x_k] alone. `noise` may be traced.
     """
 
     @sampling
@@ -75,9 +74,9 @@ def ridge(x: Float[Array, "k d"], y: Float[Array, " k"], noise: ArrayLike) -> Fl
 def dmmse(
     x: Float[Array, "k d"], y: Float[Array, " k"], W: Float[Array, "m d"], noise: ArrayLike
 ) -> Float[Array, " k"]:
-    """E[y_k | x_k, the pairs before it] under `uniform_prior(W)`: sum_m p_m w_m'x_k, p = softmax(-|Y - X w_m|^2/(2 noise^2)).
+    """E[y_k | x_k, the pairs before it] under `uniform_prior(W)`: sum_m p_m w_m'x_k, the dMMSE of Raventos et al. 2023.
 
-    The discrete minimum mean squared error of Raventos et al. 2023, section 2.
+    p = softmax(-|Y - X w_m|^2/(2 noise^2)).
     """
     each = x @ W.T  # (k, m)
     misfit = _before(len(y)) @ (y[:, None] - each) ** 2

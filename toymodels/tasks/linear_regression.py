@@ -14,7 +14,7 @@ def regression(
 ) -> Task:
     """y = f(x) + N(0, noise^2) in each output, with x from `inputs(key, n)`: (n, ...); f is for one example.
 
-    The loss is |prediction - y|^2/2: with noise 1, the negative log likelihood less its constant. `noise` may be traced.
+    The loss is |prediction - y|^2/2: with noise 1, the negative log likelihood less its constant.
     """
 
     @sampling

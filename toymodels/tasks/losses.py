@@ -23,8 +23,7 @@ def answer_loss(prediction: Float[Array, "*positions outputs"], y: Int[Array, ""
     """-log softmax(l)_y, of the logits l at the last position where there are several.
 
     As softplus(log sum_{z != y} exp l_z - l_y), whose value and gradient keep their relative precision where the answer
-    is certain. A difference of logarithms in float32 has steps of 1e-7, and its gradient becomes exactly zero (Prieto et
-    al. 2025, arXiv 2501.04697), while lambda-hat of such a model is made of these losses.
+    is certain (Prieto et al. 2025, arXiv 2501.04697).
     """
     logits = prediction.reshape(-1, prediction.shape[-1])[-1]
     others = jnp.where(jnp.arange(len(logits)) == y, -jnp.inf, logits)

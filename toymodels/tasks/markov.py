@@ -1,4 +1,4 @@
-"""In-context Markov chains: every sequence has a transition matrix of its own, which a model must read off the sequence.
+"""In-context Markov chains: every sequence has a transition matrix of its own, which a model must read off it.
 
 Edelman et al. 2024 (arXiv 2402.11004): the rows of P are Dirichlet(1), the sequence starts from the stationary
 distribution. What may be predicted without order (unigram), from pairs (bigram), and by who knows P, is here too.
@@ -30,7 +30,7 @@ def markov_chains(symbols: int, length: int) -> Task:
 
 
 def transition_matrices(key: Key[Array, ""], n: int, symbols: int) -> Float[Array, "n k k"]:
-    """n matrices with rows from Dirichlet(1, ..., 1), the uniform distribution on the simplex: exponentials, normalised."""
+    """n matrices with rows from Dirichlet(1, ..., 1): exponentials, normalised."""
     rows = jax.random.exponential(key, (n, symbols, symbols))
     return rows / jnp.sum(rows, axis=-1, keepdims=True)
 
@@ -38,8 +38,7 @@ def transition_matrices(key: Key[Array, ""], n: int, symbols: int) -> Float[Arra
 def stationary(P: Float[Array, "k k"]) -> Float[Array, " k"]:
     """pi with pi P = pi, by elimination of the last state, then the one before, without a subtraction.
 
-    Grassmann, Taksar and Heyman 1985 (Operations Research 33): to the last bits however slowly P mixes, where a solver
-    of linear equations loses as many digits as P is close to the identity.
+    Grassmann, Taksar and Heyman 1985 (Operations Research 33): to the last bits however slowly P mixes.
     """
     k = len(P)
     for s in range(k - 1, 0, -1):
@@ -74,8 +73,7 @@ def unigram(x: Int[Array, " t"], symbols: int) -> Float[Array, "t k"]:
 def bigram(x: Int[Array, " t"], symbols: int) -> Float[Array, "t k"]:
     """p_i(s) = (1 + #{j < i: x_j = x_i, x_{j+1} = s})/(k + #{j < i: x_j = x_i}): what followed the present token.
 
-    Exact for Dirichlet(1) rows where the first token tells nothing of them. Here it comes from the stationary
-    distribution, whose likelihood pi(x_0) is left out as in the source.
+    Exact for Dirichlet(1) rows but for the likelihood pi(x_0) of the first token, left out as in the source.
     """
     one = jax.nn.one_hot(x, symbols)
     pairs = one[:-1, :, None] * one[1:, None, :]
@@ -96,5 +94,5 @@ def predictors(x: Int[Array, " t"], P: Float[Array, "k k"]) -> dict[str, Float[A
 
 
 def entropy_rate(P: Float[Array, "k k"]) -> Float[Array, ""]:
-    """sum_s pi_s H(P_s), in nats: the least loss at any position, of who knows P. Cover and Thomas 2006, theorem 4.2.4."""
+    """sum_s pi_s H(P_s), in nats: the loss of who knows P. Cover and Thomas 2006, theorem 4.2.4."""
     return stationary(P) @ entropy(P)

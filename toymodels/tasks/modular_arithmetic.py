@@ -1,4 +1,4 @@
-"""Arithmetic modulo p: all p^2 pairs, of which a share is trained on (Power et al. 2022, arXiv 2201.02177, "Grokking")."""
+"""Arithmetic modulo p: all p^2 pairs, of which a share is trained on (Power et al. 2022, arXiv 2201.02177)."""
 
 import operator
 from collections.abc import Callable

@@ -19,20 +19,15 @@ def sparse_features(importance: ArrayLike, density: ArrayLike) -> Task:
     """
     importance = jnp.asarray(importance)
     if importance.ndim != 1 or importance.size == 0:
-        raise ValueError(
-            f"importance has shape {importance.shape}, one number per feature is needed: jnp.ones(features)"
-        )
+        raise ValueError(f"got importance of shape {importance.shape}: write one number a feature, jnp.ones(features)")
     if not isinstance(density, Tracer) and not np.all((np.asarray(density) > 0) & (np.asarray(density) <= 1)):
-        raise ValueError(
-            f"got density={density}: it is the probability that a feature is active, in (0, 1]; for sparsity S write density=1 - S"
-        )
+        raise ValueError(f"got density={density}: write one in (0, 1]; for sparsity S write density=1 - S")
 
     p = jnp.broadcast_to(density, importance.shape)[:, None]
 
     @sampling
     def sample(key: Key[Array, ""], n: int) -> Batch:
-        # One uniform is enough: given u < p, u/p is uniform on [0, 1]. Drawn with the examples last, which is how
-        # `objective` reads them: with (n, features) the random numbers alone took the time of everything else.
+        # One uniform is enough: given u < p, u/p is uniform on [0, 1]. Examples come last, as `objective` reads them.
         u = jax.random.uniform(key, (importance.size, n))
         x = jnp.where(u < p, u * (1 / p), 0).T
         return Batch(x, x)
@@ -45,9 +40,7 @@ def quadrature(
 ) -> tuple[Float[Array, "nodes features"], Float[Array, " nodes"]]:
     """Nodes x and weights of E f(x) for `sparse_features` of one density: a sum over (order + 1)^features nodes.
 
-    Gauss-Legendre on [0, 1] in each active feature, tensorised over the patterns of activity; exact for polynomials of
-    degree 2 order - 1 in each feature, and off by O(order^-2) at a kink. For up to three features. Weights sum to one;
-    the density may be traced.
+    Gauss-Legendre on [0, 1] in each active feature, off by O(order^-2) at a kink. Weights sum to one.
     """
     node, weight = np.polynomial.legendre.leggauss(order)
     node, weight = jnp.asarray(np.append(0, (node + 1) / 2)), jnp.asarray(np.append(0, weight / 2))
@@ -113,7 +106,6 @@ def polygon(k: int, features: int, positive: int = 0) -> tuple[Float[Array, "2 f
     """The k-gon critical point of `potential`: features 0..k-1 on a regular polygon, the others dead. Returns (W, b).
 
     `positive` of the dead features have the bias 1/(2c), the others a clearly negative one. Chen et al. 2023.
-    For k >= 5 the radius and bias are the minimum over the symmetric family; up to k = 4 they are 1 and 0.
     """
     if not 2 <= k <= 8 or k > features:
         raise ValueError(f"got k={k}, features={features}: k-gons are known for k = 2..8, with k <= features")
@@ -143,17 +135,15 @@ def _vertex(k: int) -> tuple[float, float]:
 
 
 def levels(features: int) -> dict[str, float]:
-    """The theory's plateaus of the loss: name -> potential of the k-gons, k >= 4, in two dimensions.
+    """The theory's plateaus of the loss: name (see `kgon`) -> potential of the k-gons, k >= 4, in two dimensions.
 
-    A name is k, a `+` for each dead feature with positive bias and, for the 4-gon, a `-` for each vertex whose bias
-    is so negative that its own output never fires: (h_k + c - k + p)/(3c) - s/(4c^2), Chen et al. 2023.
+    Chen et al. 2023.
     """
     loss = jax.jit(potential)
     names = {}
     for k in range(4, min(features, 8) + 1):
         for plus in range(features - k + 1):
             for minus in range(4 + 1 if k == 4 else 1):
-                names[f"{k}" + "+" * plus + "-" * minus] = float(loss(*polygon(k, features, plus))) + minus / (
-                    3 * features
-                )
+                level = float(loss(*polygon(k, features, plus))) + minus / (3 * features)
+                names[f"{k}" + "+" * plus + "-" * minus] = level
     return names

@@ -31,7 +31,7 @@ def king_james() -> str:
 
 
 def vocabulary(text: str, words: int) -> tuple[str, ...]:
-    """The characters of the text and its `words` most common words of two letters or more, ties in alphabetical order."""
+    """The characters of the text and its `words` most common words of two letters or more."""
     if words < 0:
         raise ValueError(f"got words={words}: write 0 or more")
     count = Counter(piece for piece in PIECES.findall(text) if len(piece) > 1)
@@ -42,9 +42,7 @@ def encode(text: str, vocabulary: tuple[str, ...]) -> Int[np.ndarray, " n"]:
     """The tokens of a text: a word that the vocabulary has, or the characters of one that it has not."""
     index = {token: i for i, token in enumerate(vocabulary)}
     if missing := sorted(set(text) - set(index)):
-        raise ValueError(
-            f"got the characters {''.join(missing)!r}, which the vocabulary has not: make it of all the text"
-        )
+        raise ValueError(f"got the characters {''.join(missing)!r}, which the vocabulary has not")
     pieces = PIECES.findall(text)
     tokens = {piece: (index[piece],) if piece in index else tuple(index[c] for c in piece) for piece in set(pieces)}
     return np.fromiter(chain.from_iterable(map(tokens.__getitem__, pieces)), np.int32)
@@ -58,7 +56,7 @@ def decode(tokens: Int[np.ndarray, " n"], vocabulary: tuple[str, ...]) -> str:
 def text_windows(tokens: Int[Array | np.ndarray, " n"], context: int) -> Task:
     """Windows of `context` + 1 tokens at places drawn uniformly: x its first `context`, y its last, one token on.
 
-    The loss is the mean over positions of -log p(y_k | x_1 ... x_k); the prediction is the logits, (context, vocabulary).
+    The loss is the mean over positions of -log p(y_k | x_1 ... x_k).
     """
     places = len(tokens) - context
     if context < 1 or places < 1:

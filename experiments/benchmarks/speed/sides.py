@@ -96,7 +96,7 @@ class Sides:
         return self.made[name]
 
     def _peer(self, worker: str, threads: int, request: dict[str, Any]) -> Side:
-        """The peer's side, from a trial at a third of the length; a short one before takes what the first call costs."""
+        """The peer's side, from a trial at a third of the length; a short one first takes what the first call costs."""
         if (worker, threads) not in self.peers:
             self.peers[worker, threads] = Peer(worker, threads)
             self.stack.callback(self.peers[worker, threads].close)

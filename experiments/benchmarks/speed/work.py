@@ -94,7 +94,7 @@ def instances(
 
 
 def ready(f: Callable[..., Any], points: Any, *shared: Any, block: int | None) -> Callable[[Any], Any]:
-    """`f(point, *shared)` at all points on all devices, as a sweep computes it; a program without its own bookkeeping."""
+    """`f(point, *shared)` at all points on all devices, as a sweep computes it, without its bookkeeping."""
     one = lambda point, shared: (f(point, *shared), ())
     block = block or devices.block_size(one, points, shared, memory=None)
     program = devices.spread(one, points, shared, block=block)

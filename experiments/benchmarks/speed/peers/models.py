@@ -39,7 +39,7 @@ class Attention(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Tokens (batch, t) to logits (batch, t, vocabulary): `toymodels.models.transformer`, whose weights come by head."""
+    """Tokens (batch, t) to logits (batch, t, vocabulary): `toymodels.Transformer`, whose weights come by head."""
 
     def __init__(self, arrays: dict[str, torch.Tensor], heads: int) -> None:
         super().__init__()

@@ -90,6 +90,6 @@ class Prebatched(DataLoader):
 
 
 def coefficients(clock: Clock, request: Request, losses: torch.Tensor, initial_loss: float) -> Answer:
-    """The answer of a sampler: lambda-hat of each chain, nbeta (mean loss - loss at the start); losses (chains, draws)."""
+    """Answer of a sampler: lambda-hat of each chain, nbeta (mean loss - loss at the start); losses (chains, draws)."""
     values = request["nbeta"] * (losses.double().mean(1) - initial_loss)
     return clock.answer(request["chains"] * request["draws"], values.tolist())
