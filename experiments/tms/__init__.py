@@ -27,9 +27,8 @@ __all__ = ["COST", "PRESETS", "claims", "plot", "run"]
 COST = "1-2 min on two cores"
 
 PRESETS = {
-    "smoke": dict(
-        seeds=2, epochs=240, watch=16, horizon=300, read=60, patience=1, sampling=slt.Sampling(2, warmup=10, draws=20)
-    ),
+    "smoke": dict(seeds=2, epochs=240, watch=16, horizon=300, read=60, patience=1)
+    | dict(sampling=slt.Sampling(2, warmup=10, draws=20)),
     "default": {},
     "paper": dict(seeds=100, watch=1000, sampling=slt.Sampling(chains=10, warmup=100, draws=1000)),
 }
