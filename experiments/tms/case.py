@@ -90,10 +90,7 @@ def named(read: xr.Dataset) -> xr.Dataset:
 
 
 def transitions(results: xr.Dataset) -> xr.Dataset:
-    """The jump of the loss (`kgon`, `loss`) or of lambda-hat (`llc`) at each transition, NaN elsewhere.
-
-    Errors are as stated: lambda-hat of neighbouring checkpoints shares its random numbers, so it jumps where they say.
-    """
+    """The jump of the loss (`kgon`, `loss`) or of lambda-hat (`llc`) at each transition, NaN elsewhere."""
     loss, value, stderr, names = (tell.runs(results[name], "step") for name in ("loss", "value", "stderr", "kgon"))
     jumps = {name: np.full(loss.shape, np.nan) for name in ("kgon", "loss", "llc")}
     for name, curve, noise in (("loss", loss, np.full(loss.shape, LOSS_NOISE)), ("llc", value, stderr)):

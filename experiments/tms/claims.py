@@ -99,23 +99,22 @@ def _alignment(results: xr.Dataset) -> list[Claim]:
 
 
 def _leaving(results: xr.Dataset) -> list[Claim]:
-    """Which runs on a 4-gon leave it: the AUC of each early reading, and what lambda-hat adds to that of others.
-
-    The training loss stands beside the population loss because lambda-hat contains it, as L(w*): what the data set of
-    a run says about its future is in both.
-    """
+    """Which runs on a 4-gon leave it: the AUC of each early reading, and what lambda-hat adds to that of others."""
     here = results.isel(watched=results.on_square.values & np.isfinite(results.read_llc.values))
     leave, llc, text = here.leaves.values, here.read_llc.values, "AUC of {} for leaving the 4-gon"
     known = {
         "population loss": (here.read_loss.values, ".91"),
         "largest dead norm": (here.read_dead_norm.values, ".92"),
-        "training loss": (here.read_empirical_loss.values, "-"),
+        "training loss": (here.read_empirical_loss.values, "-"),  # lambda-hat contains it, as L(w*)
     }
     made = [share(f"epoch {results.read}: runs on a 4-gon that leave it by {results.horizon}", leave, tell.ASKED)]
     for name, (score, said) in ({"-lambda-hat": (-llc, ".84")} | known).items():
         made.append(Claim(text.format(name), TRIAL, said, *auc(leave, score), count=len(leave)))
     for name, few in {"population loss and norm": 2, "all three": 3}.items():
         gain = added(leave, np.stack([score for score, _ in known.values()][:few], axis=1), llc[:, None])
-        holds, text = None if np.isnan(gain.value) else bool(gain.low > 0), f"lambda-hat adds to the AUC of {name}"
+        holds, text = (
+            None if np.isnan(gain.value) else bool(gain.low > 0),
+            f"lambda-hat adds to the AUC of {name}, held out",
+        )
         made.append(Claim(text, tell.ASKED, "> 0", *gain, count=len(leave), holds=holds, headline=few == 3))
     return made

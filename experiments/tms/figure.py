@@ -1,4 +1,4 @@
-"""The figure of the `tms` experiment: opposing staircases above, lambda-hat against the loss below."""
+"""The figure of the `tms` experiment: opposing staircases."""
 
 import itertools
 from typing import Any
@@ -17,18 +17,13 @@ DASHED: Any = dict(color="#8a8f94", lw=1, ls=(0, (4, 3)))
 
 
 def draw(results: xr.Dataset) -> Figure:
-    """Columns: three runs (polygons, loss, lambda-hat), and lambda-hat of all checkpoints against the loss."""
+    """Columns: three runs. Rows: their polygons, their loss, and lambda-hat."""
     each = results.stack(run=("bias_scale", "seed")).transpose("run", ...)
     named, changes = sequences(results), places(results, "kgon")
     with plt.rc_context(plots.STYLE):
-        figure = plt.figure(figsize=(12, 8.8), layout="constrained")
-        above, below = figure.subfigures(2, 1, height_ratios=[3.2, 1.2])
-        panels = above.subplots(3, 3, height_ratios=[0.8, 1.5, 1.6])
+        figure, panels = plt.subplots(3, 3, figsize=(12, 6.6), layout="constrained", height_ratios=[0.8, 1.5, 1.6])
         for column, run in enumerate(_chosen(named)):
             _staircase(panels[:, column], each.isel(run=run), named[run], changes[run])
-        last, kept = below.subplots(), usable(results)
-        last.plot(results.loss.values[kept], results.value.values[kept], ".", color=slt.plots.LLC, ms=2, alpha=0.35)
-        last.set(xlabel="population loss", ylabel=r"$\hat\lambda$", title="all checkpoints")
         plt.close(figure)
     return figure
 
