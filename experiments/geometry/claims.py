@@ -1,9 +1,9 @@
 """What Elhage et al. 2022 report of uniform superposition, beside what was measured."""
 
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
-import scipy.stats
 import xarray as xr
 from jaxtyping import Bool, Float
 
@@ -111,8 +111,8 @@ def expansion(results: xr.Dataset) -> list[Claim]:
 
 def beside(results: xr.Dataset) -> list[Claim]:
     """Whether lambda-hat orders the densities otherwise than the loss and D* do, where it is positive."""
-    seen, made = results.value.values > 0, []
-    for name, other in {"D*": final(results), "loss/chance": results.test_loss / results.chance}.items():
-        rho = float(scipy.stats.spearmanr(results.value[seen], other[seen]).statistic) if seen.sum() > 3 else np.nan
-        made.append(Claim(f"rank correlation of lambda-hat with {name}", tell.ASKED, "-", rho, count=int(seen.sum())))
-    return made
+    end, of_chance = results.dimensions_per_feature.isel(step=-1, drop=True), results.test_loss / results.chance
+    table: Any = xr.Dataset({"D*": end, "loss/chance": of_chance, "lambda-hat": results.value}).to_dataframe()
+    positive, text = table[table["lambda-hat"] > 0], "rank correlation of lambda-hat with "
+    rho = positive.rank().corr(min_periods=4)["lambda-hat"]
+    return [Claim(text + name, tell.ASKED, "-", rho[name], count=len(positive)) for name in ("D*", "loss/chance")]

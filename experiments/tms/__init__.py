@@ -2,8 +2,7 @@
 
 The dynamical phase transitions of Chen, Lau, Mendel, Wei and Murfet 2023 (arXiv 2310.06301): six features in two
 dimensions, x = mu e_j, SGD from a square. Training moves between k-gons; the loss falls and lambda-hat rises at each
-step, "opposing staircases". Three independent readings of the same checkpoints are held against each other: the loss,
-lambda-hat, and the polygon read off the weights.
+step. The loss, lambda-hat, and the polygon read off the weights are held against each other.
 """
 
 from typing import Annotated, Any

@@ -48,8 +48,7 @@ def _staircase(panels: np.ndarray, one: xr.Dataset, names: tuple[str, ...], chan
     bottom.set_ylim(0, 13)
     middle.set_ylabel("population loss")
     middle.tick_params(labelbottom=False)
-    biases = "zero" if float(one.bias_scale) == 0 else "normal"
-    top.set_title(f"{' → '.join(names)}   ({biases} biases, seed {int(one.seed)})", fontweight="bold")
+    top.set_title(f"{' → '.join(names)}   (seed {int(one.seed)})", fontweight="bold")
     top.axis("off")
     for (begin, end, _), name, place in zip(phases, names, [*changes, one.sizes["step"] - 1], strict=True):
         centre = np.clip((begin + end) / 2 / edges[-1], 0.12, 0.88)
@@ -59,7 +58,7 @@ def _staircase(panels: np.ndarray, one: xr.Dataset, names: tuple[str, ...], chan
         inset.set_title(name, y=0.92)
         if name in one.theory:
             middle.plot([begin, end], [one.level_loss.sel(theory=name)] * 2, **DASHED)
-    for i in np.flatnonzero(np.isfinite(one.llc_jump.values)):
-        bottom.plot(one.epoch.values[i], 0.6, "^", color=slt.plots.LLC, ms=7)  # a change point of lambda-hat
+    found = one.epoch.values[np.isfinite(one.llc_jump.values)]
+    bottom.plot(found, np.full(len(found), 0.6), "^", color=slt.plots.LLC, ms=7)  # change points of lambda-hat
     bottom.set_xlim(edges[0], edges[-1])
     middle.set_xlim(edges[0], edges[-1])
