@@ -97,10 +97,7 @@ class Case(NamedTuple):
 
 
 def slope(loss: tm.Loss, params: tm.Params, data: tm.Batch, *, nbeta: float, gamma: float) -> Float[Array, ""]:
-    """What a gradient g at w* takes from lambda-hat, to second order.
-
-    -nbeta^2 g' A^-1 (1 - nbeta H A^-1/2) g, with A = nbeta H + gamma.
-    """
+    """What a gradient g at w* takes from lambda-hat: -nbeta^2 g'A^-1 (1 - nbeta H A^-1/2) g, A = nbeta H + gamma."""
     flat, unravel = ravel_pytree(params)
     product = slt.hessian_vector_product(loss, params, data)
     H = lambda v: ravel_pytree(product(unravel(v)))[0]

@@ -4,7 +4,6 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-import scipy.stats
 import xarray as xr
 from jaxtyping import Bool, Float
 
@@ -13,17 +12,16 @@ from experiments.shared import tell
 from experiments.shared.claims import Claim, every, mean, median, share
 
 ELHAGE, AUTHORS = "Elhage et al. 2022", "published notebook of Elhage et al. 2022"
-ALGEBRA, CODIMENSION, EXPANSION = "linear algebra", "codimension", "second-order expansion of the loss"
+CODIMENSION, EXPANSION = "codimension", "second-order expansion of the loss"
 LINES = {name: Fraction(m, n) for (n, m), name in tm.POLYTOPES.items() if name not in ("hexagon", "4-simplex")}
 """D of each vertex of the regular polytopes that the paper draws as lines: dimensions/features."""
 STICKY = 0.03  # how near D* is to what it sticks at
 WIDTH, FLANK, LEAST = 0.005, 0.0125, 10  # of a line: half its width, distance to its flanks, features on it
-ROUNDING = 1e-3  # of sums over features in single precision
 NEAR = 0.15  # how near lambda-hat is to what the Hessian or the codimension gives
 
 
 def claims(results: xr.Dataset) -> list[Claim]:
-    """What holds of all W; where D* sticks; the lines; lambda-hat beside its theory, and beside the loss and D*."""
+    """Where D* sticks; the lines; lambda-hat beside its theory, and beside the loss and D*."""
     made = [*plateaus(results), *lines(results), *coefficients(results)]
     return [*made, *expansion(results), *beside(results)]
 
@@ -55,15 +53,12 @@ def regular(results: xr.Dataset) -> tuple[float, float]:
 
 
 def plateaus(results: xr.Dataset) -> list[Claim]:
-    """That all D_i together are at most the rank of W; where D* sticks, and of what the models are made there."""
-    D, rank = results.dimensionality.values, np.linalg.matrix_rank(np.nan_to_num(results.W.values), rtol=1e-5)
-    excess = float(np.max(D.sum(axis=1) - rank))
+    """Where D* sticks, and of what the models are made where it is at 1/2."""
     one, half = sticks(results, 1.0), sticks(results, 0.5)
     names = results.polytope.values.astype(str)[half]
     digon, text = (names == "digon")[names != ""], f"densities whose D* is within {STICKY:g} of"
     most, three = bool(digon.mean() > 0.5) if len(digon) else None, bool(half.sum() >= 3)
     return [
-        Claim("sum_i D_i <= rank W: largest excess", ALGEBRA, f"<= {ROUNDING:g}", excess, holds=excess <= ROUNDING),
         share(f"{text} 1", one, ELHAGE, "the dense end", holds=bool(one[0])),
         share(f"{text} 1/2", half, ELHAGE, "3 or more", holds=three, headline=True),
         share("where D* is at 1/2, live features in a digon", digon, ELHAGE, "most", holds=most),
@@ -112,12 +107,8 @@ def expansion(results: xr.Dataset) -> list[Claim]:
 
 def beside(results: xr.Dataset) -> list[Claim]:
     """Whether lambda-hat orders the densities otherwise than the loss and D* do, where it is positive."""
-    seen, made = results.value.values > 0, []
-    for name, other in {"D*": final(results), "loss/chance": results.test_loss / results.chance}.items():
-        ranks: Any = scipy.stats.spearmanr(results.value[seen], other[seen]) if seen.sum() > 3 else (np.nan, np.nan)
-        made.append(
-            Claim(
-                f"rank correlation of lambda-hat with {name}", tell.ASKED, "-", float(ranks[0]), count=int(seen.sum())
-            )
-        )
-    return made
+    end, of_chance = results.dimensions_per_feature.isel(step=-1, drop=True), results.test_loss / results.chance
+    table: Any = xr.Dataset({"D*": end, "loss/chance": of_chance, "lambda-hat": results.value}).to_dataframe()
+    positive, text = table[table["lambda-hat"] > 0], "rank correlation of lambda-hat with "
+    rho = positive.rank().corr(min_periods=4)["lambda-hat"]
+    return [Claim(text + name, tell.ASKED, "-", rho[name], count=len(positive)) for name in ("D*", "loss/chance")]

@@ -18,9 +18,11 @@ def draw(results: xr.Dataset) -> Figure:
     """Above the geometry, below what lambda-hat and the loss make of it."""
     with plt.rc_context(plots.STYLE):
         figure, axes = plt.subplots(3, 1, figsize=(8, 9.5), layout="constrained", sharex=True, height_ratios=(3, 2, 1))
-        for axis, panel in zip(axes, (_geometry, _coefficient, _loss), strict=True):
-            panel(axis, results, 1 / results.density.values)
-        axes[-1].set(xscale="log", xlabel="1/(1 - S)")
+        x = 1 / results.density.values
+        _geometry(axes[0], results, x)
+        _coefficient(axes[1], results, x)
+        axes[2].plot(x, results.test_loss / results.chance, "s-", color="black")
+        axes[2].set(title="Loss / that of the best constant", xscale="log", xlabel="1/(1 - S)")
         plt.close(figure)
     return figure
 
@@ -52,8 +54,3 @@ def _coefficient(axis: Axes, results: xr.Dataset, x: np.ndarray) -> None:
     axis.plot(below, np.zeros(len(below)), "v", color=ORANGE, ms=9, clip_on=False, label="below 0")
     axis.set(ylim=(0, 1.15 * high), title=rf"$\hat\lambda$ at $\gamma = {results.attrs['strength']:g}\, n\beta$")
     axis.legend(loc="upper right", bbox_to_anchor=(1, 0.9))
-
-
-def _loss(axis: Axes, results: xr.Dataset, x: np.ndarray) -> None:
-    axis.plot(x, results.test_loss / results.chance, "s-", color="black")
-    axis.set(title="Loss / that of the best constant")

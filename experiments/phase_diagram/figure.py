@@ -8,7 +8,6 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from experiments.phase_diagram.claims import HALF, competitors, winners
@@ -16,12 +15,11 @@ from experiments.phase_diagram.theory import NAMES, boundary
 from experiments.shared import plots
 
 FATES = ListedColormap(["#e8edf2", "#f2b56b", "#7fb0d6", "#8a8f94"])
-STYLE: Any = plots.STYLE | {"axes.spines.top": True, "axes.spines.right": True, "legend.frameon": True}
 
 
 def draw(results: xr.Dataset) -> Figure:
     """Rows: two features in one dimension, three in two. Columns: prototypes, trained, lambda-hat of both fates."""
-    with plt.rc_context(STYLE):
+    with plt.rc_context(plots.STYLE):
         figure, axes = plt.subplots(2, 4, figsize=(12, 6.2), layout="constrained", sharex=True, sharey=True)
         for row, n in zip(axes, results.features.values, strict=True):
             plane, half = results.sel(features=n), HALF[int(n)]
@@ -36,8 +34,8 @@ def draw(results: xr.Dataset) -> Figure:
         for axis in axes[-1]:
             axis.set_xlabel("importance of the last")
         handles = [Patch(facecolor=FATES(i), edgecolor="black", label=f"last {name}") for i, name in enumerate(NAMES)]
-        line = Line2D([], [], color="black", ls="--", lw=1, label="end of superposition, closed form")
-        figure.legend(handles=[*handles, line], loc="outside lower center", ncols=5, frameon=False)
+        title = "dashed: end of superposition, closed form"
+        figure.legend(handles=handles, title=title, loc="outside lower center", ncols=4)
         plt.close(figure)
     return figure
 

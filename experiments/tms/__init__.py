@@ -2,8 +2,7 @@
 
 The dynamical phase transitions of Chen, Lau, Mendel, Wei and Murfet 2023 (arXiv 2310.06301): six features in two
 dimensions, x = mu e_j, SGD from a square. Training moves between k-gons; the loss falls and lambda-hat rises at each
-step, "opposing staircases". Three independent readings of the same checkpoints are held against each other: the loss,
-lambda-hat, and the polygon read off the weights.
+step. The loss, lambda-hat, and the polygon read off the weights are held against each other.
 """
 
 from typing import Annotated, Any
@@ -27,9 +26,8 @@ __all__ = ["COST", "PRESETS", "claims", "plot", "run"]
 COST = "1-2 min on two cores"
 
 PRESETS = {
-    "smoke": dict(
-        seeds=2, epochs=240, watch=16, horizon=300, read=60, patience=1, sampling=slt.Sampling(2, warmup=10, draws=20)
-    ),
+    "smoke": dict(seeds=2, epochs=240, watch=16, horizon=300, read=60, patience=1)
+    | dict(sampling=slt.Sampling(2, warmup=10, draws=20)),
     "default": {},
     "paper": dict(seeds=100, watch=1000, sampling=slt.Sampling(chains=10, warmup=100, draws=1000)),
 }

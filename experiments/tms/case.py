@@ -90,22 +90,15 @@ def named(read: xr.Dataset) -> xr.Dataset:
 
 
 def transitions(results: xr.Dataset) -> xr.Dataset:
-    """The jump at each transition, NaN elsewhere; of the curves also the interval of its place, in checkpoints.
-
-    Errors are as stated: lambda-hat of neighbouring checkpoints shares its random numbers, so it jumps where they say.
-    """
+    """The jump of the loss (`kgon`, `loss`) or of lambda-hat (`llc`) at each transition, NaN elsewhere."""
     loss, value, stderr, names = (tell.runs(results[name], "step") for name in ("loss", "value", "stderr", "kgon"))
-    found = {"kgon_jump": np.full(loss.shape, np.nan)}
+    jumps = {name: np.full(loss.shape, np.nan) for name in ("kgon", "loss", "llc")}
     for name, curve, noise in (("loss", loss, np.full(loss.shape, LOSS_NOISE)), ("llc", value, stderr)):
-        jump, low, high = np.full((3, *loss.shape), np.nan)
         for run in range(len(curve)):
             for change in slt.change_points(curve[run, SETTLE:], noise[run, SETTLE:]):
-                at = run, SETTLE + change.index
-                jump[at], low[at], high[at] = change.jump, SETTLE + change.low, SETTLE + change.high
-        found |= {f"{name}_jump": jump, f"{name}_jump_low": low, f"{name}_jump_high": high}
+                jumps[name][run, SETTLE + change.index] = change.jump
     for run, sequence in enumerate(names):
         for i in tm.transitions(sequence[SETTLE:].tolist()):
-            at = SETTLE + i
-            found["kgon_jump"][run, at] = loss[run, at] - loss[run, at - 1]
+            jumps["kgon"][run, SETTLE + i] = loss[run, SETTLE + i] - loss[run, SETTLE + i - 1]
     dims, shape = results.loss.dims, results.loss.shape
-    return xr.Dataset({name: (dims, values.reshape(shape)) for name, values in found.items()})
+    return xr.Dataset({f"{name}_jump": (dims, values.reshape(shape)) for name, values in jumps.items()})

@@ -7,7 +7,7 @@ import xarray as xr
 
 from experiments.shared import tell
 from experiments.shared.claims import Claim, every, share
-from experiments.shared.statistics import Interval, added, auc
+from experiments.shared.statistics import added, auc
 from experiments.tms.case import FULL_BATCH, SETTLE
 
 CHEN, TRIAL = "Chen et al. 2023", "earlier trial of this project"
@@ -76,12 +76,6 @@ def usable(results: xr.Dataset) -> np.ndarray:
     return ~tell.has(results, "negative") & np.isfinite(results.value.values)
 
 
-def r_squared(results: xr.Dataset) -> float:
-    """Squared correlation of lambda-hat with the population loss, all checkpoints but the negative estimates."""
-    kept = usable(results)
-    return float(np.corrcoef(results.loss.values[kept], results.value.values[kept])[0, 1] ** 2)
-
-
 def _plateaus(results: xr.Dataset) -> list[Claim]:
     made, kept = [], usable(results)
     for name, (trial, said) in PLATEAUS.items():
@@ -90,8 +84,9 @@ def _plateaus(results: xr.Dataset) -> list[Claim]:
         holds = abs(mean - trial) <= 1 if values.size and results.gamma == 1 else None
         made.append(Claim(f"{name}: mean lambda-hat", TRIAL, said, mean, count=values.size, holds=holds))
     text = "R^2 of lambda-hat with the loss, all checkpoints but the negative"
+    r_squared = float(np.corrcoef(results.loss.values[kept], results.value.values[kept])[0, 1] ** 2)
     said = ".94" if results.gamma == 1 else "-"
-    return [*made, Claim(text, TRIAL, said, r_squared(results), count=int(kept.sum()), headline=True)]
+    return [*made, Claim(text, TRIAL, said, r_squared, count=int(kept.sum()), headline=True)]
 
 
 def _alignment(results: xr.Dataset) -> list[Claim]:
@@ -103,33 +98,23 @@ def _alignment(results: xr.Dataset) -> list[Claim]:
     ]
 
 
-def forecast(results: xr.Dataset) -> tuple[np.ndarray, dict[str, Interval], dict[str, Interval]]:
-    """Which runs on a 4-gon leave it; the AUC of each early reading for that; what lambda-hat adds to that of others.
-
-    The training loss stands beside the population loss because lambda-hat contains it, as L(w*): what the data set of
-    a run says about its future is in both.
-    """
-    here = results.isel(watched=results.on_square.values & np.isfinite(results.read_llc.values))
-    leave, llc = here.leaves.values, here.read_llc.values
-    known = {
-        "population loss": here.read_loss.values,
-        "largest dead norm": here.read_dead_norm.values,
-        "training loss": here.read_empirical_loss.values,
-    }
-    scores = {"-lambda-hat": auc(leave, -llc)} | {name: auc(leave, value) for name, value in known.items()}
-    gain = lambda *names: added(leave, np.stack([known[name] for name in names], axis=1), llc[:, None])
-    gains = {"population loss and norm": gain("population loss", "largest dead norm"), "all three": gain(*known)}
-    return leave, scores, gains
-
-
 def _leaving(results: xr.Dataset) -> list[Claim]:
-    leave, scores, gains = forecast(results)
-    text = f"epoch {results.read}: runs on a 4-gon that leave it by {results.horizon}"
-    made, trial = [share(text, leave, tell.ASKED)], (".84", ".91", ".92", "-")
-    for (name, score), said in zip(scores.items(), trial, strict=True):
-        made.append(Claim(f"AUC of {name} for leaving the 4-gon", TRIAL, said, *score, count=len(leave)))
-    for name, gain in gains.items():
-        holds = None if np.isnan(gain.value) else bool(gain.low > 0)
-        text, last = f"lambda-hat adds to the AUC of {name}, held out", name == "all three"
-        made.append(Claim(text, tell.ASKED, "> 0", *gain, count=len(leave), holds=holds, headline=last))
+    """Which runs on a 4-gon leave it: the AUC of each early reading, and what lambda-hat adds to that of others."""
+    here = results.isel(watched=results.on_square.values & np.isfinite(results.read_llc.values))
+    leave, llc, text = here.leaves.values, here.read_llc.values, "AUC of {} for leaving the 4-gon"
+    known = {
+        "population loss": (here.read_loss.values, ".91"),
+        "largest dead norm": (here.read_dead_norm.values, ".92"),
+        "training loss": (here.read_empirical_loss.values, "-"),  # lambda-hat contains it, as L(w*)
+    }
+    made = [share(f"epoch {results.read}: runs on a 4-gon that leave it by {results.horizon}", leave, tell.ASKED)]
+    for name, (score, said) in ({"-lambda-hat": (-llc, ".84")} | known).items():
+        made.append(Claim(text.format(name), TRIAL, said, *auc(leave, score), count=len(leave)))
+    for name, few in {"population loss and norm": 2, "all three": 3}.items():
+        gain = added(leave, np.stack([score for score, _ in known.values()][:few], axis=1), llc[:, None])
+        holds, text = (
+            None if np.isnan(gain.value) else bool(gain.low > 0),
+            f"lambda-hat adds to the AUC of {name}, held out",
+        )
+        made.append(Claim(text, tell.ASKED, "> 0", *gain, count=len(leave), holds=holds, headline=few == 3))
     return made

@@ -1,4 +1,4 @@
-"""The figure of the `tms` experiment: opposing staircases above, the comparison over all runs below."""
+"""The figure of the `tms` experiment: opposing staircases."""
 
 import itertools
 from typing import Any
@@ -6,35 +6,24 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import slt.plots
 import toymodels as tm
 from experiments.shared import plots
-from experiments.tms.claims import forecast, places, r_squared, sequences, usable
+from experiments.tms.claims import places, sequences, usable
 
-THEORY = {"5": 7.0, "5+": 8.5, "6": 8.5}  # lambda of the k-gons where it is known: Chen et al. 2023
 DASHED: Any = dict(color="#8a8f94", lw=1, ls=(0, (4, 3)))
 
 
 def draw(results: xr.Dataset) -> Figure:
-    """Columns: three runs (polygons, loss, lambda-hat). Last row: lambda-hat against the loss, and the forecast."""
+    """Columns: three runs. Rows: their polygons, their loss, and lambda-hat."""
     each = results.stack(run=("bias_scale", "seed")).transpose("run", ...)
     named, changes = sequences(results), places(results, "kgon")
     with plt.rc_context(plots.STYLE):
-        figure = plt.figure(figsize=(12, 8.8), layout="constrained")
-        parts = figure.subfigures(2, 1, squeeze=False, height_ratios=[3.2, 1.2])
-        panels = parts[0, 0].subplots(3, 3, height_ratios=[0.8, 1.5, 1.6])
+        figure, panels = plt.subplots(3, 3, figsize=(12, 6.6), layout="constrained", height_ratios=[0.8, 1.5, 1.6])
         for column, run in enumerate(_chosen(named)):
             _staircase(panels[:, column], each.isel(run=run), named[run], changes[run])
-        left, right = parts[1, 0].subplots(1, 2)
-        x, y = results.loss.values[usable(results)], results.value.values[usable(results)]
-        left.plot(x, y, ".", color=slt.plots.LLC, ms=2, alpha=0.35, rasterized=True)
-        title = rf"all checkpoints: $R^2$ with the loss {r_squared(results):.2f}"
-        left.set(xlabel="population loss", ylabel=r"$\hat\lambda$", title=title)
-        _forecast(right, results)
-        figure.suptitle("Six features in two dimensions: polygons, loss and learning coefficient")
         plt.close(figure)
     return figure
 
@@ -59,8 +48,7 @@ def _staircase(panels: np.ndarray, one: xr.Dataset, names: tuple[str, ...], chan
     bottom.set_ylim(0, 13)
     middle.set_ylabel("population loss")
     middle.tick_params(labelbottom=False)
-    biases = "zero" if float(one.bias_scale) == 0 else "normal"
-    top.set_title(f"{' → '.join(names)}   ({biases} biases, seed {int(one.seed)})", fontweight="bold")
+    top.set_title(f"{' → '.join(names)}   (seed {int(one.seed)})", fontweight="bold")
     top.axis("off")
     for (begin, end, _), name, place in zip(phases, names, [*changes, one.sizes["step"] - 1], strict=True):
         centre = np.clip((begin + end) / 2 / edges[-1], 0.12, 0.88)
@@ -70,28 +58,7 @@ def _staircase(panels: np.ndarray, one: xr.Dataset, names: tuple[str, ...], chan
         inset.set_title(name, y=0.92)
         if name in one.theory:
             middle.plot([begin, end], [one.level_loss.sel(theory=name)] * 2, **DASHED)
-        if name in THEORY:
-            bottom.plot([begin, end], [THEORY[name]] * 2, label=rf"theory: $\lambda={THEORY[name]:g}$", **DASHED)
-    for i in np.flatnonzero(np.isfinite(one.llc_jump.values)):
-        ends = [int(one.llc_jump_low[i]), int(one.llc_jump_high[i])]
-        bottom.plot(one.epoch.values[ends], [0.6, 0.6], color=slt.plots.LLC, lw=4, solid_capstyle="butt")
-        bottom.plot(one.epoch.values[i], 0.6, "^", color=slt.plots.LLC, ms=7, label="its change point")
+    found = one.epoch.values[np.isfinite(one.llc_jump.values)]
+    bottom.plot(found, np.full(len(found), 0.6), "^", color=slt.plots.LLC, ms=7)  # change points of lambda-hat
     bottom.set_xlim(edges[0], edges[-1])
     middle.set_xlim(edges[0], edges[-1])
-    if bottom.get_legend_handles_labels()[0]:
-        bottom.legend(fontsize="small", loc="upper left")
-
-
-def _forecast(axes: Axes, results: xr.Dataset) -> None:
-    """AUC of each early reading for leaving the 4-gon, and what lambda-hat adds to the others."""
-    leave, scores, gains = forecast(results)
-    labels = list(scores)
-    for y, score in enumerate(scores.values()):
-        axes.plot([score.low, score.high], [y, y], color="black", lw=1.4)
-        axes.plot(score.value, y, "o", color=slt.plots.LLC if y == 0 else slt.plots.LOSS, ms=7)
-    for y, (name, gain) in enumerate(gains.items(), start=len(labels)):
-        axes.text(0.42, y, f"lambda-hat adds to {name}: {gain}", va="center")
-    axes.axvline(0.5, **DASHED)
-    axes.set(xlim=(0.4, 1), ylim=(len(labels) + len(gains) - 0.5, -0.5), xlabel="AUC (0.5 = chance)")
-    axes.set_yticks(range(len(labels)), [label.replace("-lambda-hat", r"$-\hat\lambda$") for label in labels])
-    axes.set_title(f"epoch {results.read}: who will leave the 4-gon ({leave.sum()} of {len(leave)})")

@@ -97,7 +97,7 @@ def test_a_line_that_is_not_there_is_a_failed_prediction():
 @pytest.mark.parametrize(
     ("changed", "caught"),
     [
-        (dict(dimensionality=0.6), ["sum_i D_i", "features on the line D_i = 1/2"]),
+        (dict(dimensionality=0.6), ["features on the line D_i = 1/2"]),
         (dict(dimensions_per_feature=[[0.8], [0.5], [0.5], [0.54]]), ["densities", "densities"]),
         (dict(polytope="5/4"), ["where D* is at 1/2, live"]),
         (dict(value=[110.0, 51, 51, 51]), ["lambda-hat where", "least lambda-hat", "lambda-hat within"]),

@@ -48,7 +48,6 @@ def test_all_three_readings_have_the_planted_transition_and_no_other(planted):
     assert float(planted.kgon_jump[0, 0, 9]) == pytest.approx(fall)
     assert float(planted.loss_jump[0, 0, 9]) == pytest.approx(fall, rel=1e-5)
     assert float(planted.llc_jump[0, 0, 9]) == pytest.approx(3.0)
-    assert float(planted.llc_jump_low[0, 0, 9]) <= 9 <= float(planted.llc_jump_high[0, 0, 9])
 
 
 def test_nothing_is_sought_while_a_run_settles(planted):
