@@ -37,12 +37,12 @@ _BY_MODULE = {
     "grid": "Plateau llc_grid plateau",
     "influence": "Dependence bayesian_influence damped_influence example_losses loss_kernel",
     "refined": "blocks per_block",
-    "strata": "codimension deep_linear_local generic_ranks rank_array",
+    "strata": "codimension deep_linear_curvatures deep_linear_local generic_ranks partial_products rank_array",
     "susceptibility": "Susceptibility susceptibilities",
     "temperatures": "Comparison Disagreement by_slope by_variance combination compare disagreements "
     "llc_at_temperatures slope_weights",
     "theory": "deep_linear norm_product normal_crossing normal_crossing_finite power_sum quadratic_network "
-    "reduced_rank reduced_rank_finite reduced_rank_local regular regular_finite tanh_network",
+    "reduced_rank reduced_rank_finite reduced_rank_local regular regular_finite tanh_finite tanh_network",
     "phases": "Alignment ChangePoint Circles Essential Form Milestone Process SlopeChange Stage Vertex align "
     "align_shifted change_points circles essential forms gaussian_process inflated milestones slope_changes smooth "
     "stages vertices",
