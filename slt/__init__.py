@@ -29,11 +29,11 @@ _BY_MODULE = {
     "influence": "Dependence bayesian_influence damped_influence example_losses loss_kernel",
     "refined": "blocks per_block",
     "smc": "tempered_smc",
-    "strata": "codimension deep_linear_local generic_ranks rank_array",
+    "strata": "codimension deep_linear_curvatures deep_linear_local generic_ranks partial_products rank_array",
     "susceptibility": "Susceptibility susceptibilities",
     "temperatures": "Comparison combination compare llc_at_temperatures slope_weights",
     "theory": "deep_linear normal_crossing normal_crossing_finite quadratic_network reduced_rank reduced_rank_finite "
-    "regular regular_finite tanh_network",
+    "regular regular_finite tanh_finite tanh_network",
     "phases": "Alignment ChangePoint Circles Essential Fall Form Jump Level Milestone Process SlopeChange Stage Vertex "
     "align align_shifted change_points circles essential fall flats forms gaussian_process inflated jumps milestones "
     "slope_changes smooth stages vertices",

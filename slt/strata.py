@@ -77,6 +77,24 @@ def deep_linear_local(ranks: Ranks, *, splits: int | None = None) -> float:
         parts = _halves(path, low, high, broken)
 
 
+def partial_products(weights: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each layer the product of the layers after it and of those before it: dP = after dW before."""
+    before, after = [np.eye(weights[0].shape[1])], [np.eye(len(weights[-1]))]
+    for W, V in zip(weights[:-1], weights[:0:-1], strict=True):
+        before.append(W @ before[-1])
+        after.append(after[-1] @ V)
+    return list(zip(after[::-1], before, strict=True))
+
+
+def deep_linear_curvatures(weights: Sequence[np.ndarray]) -> Float[np.ndarray, " entries"]:
+    """Nonzero spectrum (and some zeros) of the Hessian of |W_L ... W_1 - W*|^2/2 at the truth: J'J has that of J J'.
+
+    J J' = sum_l (after after') x (before' before), one row for each entry of the product.
+    """
+    gram = sum(np.kron(B @ B.T, A.T @ A) for B, A in partial_products(weights))
+    return np.clip(np.linalg.eigvalsh(gram), 0, None)
+
+
 def _box(ranks: Ranks) -> tuple[Path, Path]:
     """Bounds of alpha and beta: at least those of the point, at most the width."""
     r, M = ranks[0, -1], np.diag(ranks) - ranks[0, -1]

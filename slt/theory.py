@@ -143,5 +143,24 @@ def reduced_rank_finite(inputs: int, hidden: int, outputs: int, *, nbeta: float,
     return float(np.sum(total * sum(energy[i] for i in axes)) / np.sum(total))
 
 
+def tanh_finite(hidden: int, inputs: Float[np.ndarray, " n"], *, nbeta: float, gamma: float) -> float:
+    """nbeta E[K] of `hidden` <= 2 tanh units at 0, by quadrature over a: b is Gaussian given a, as in reduced rank.
+
+    K = E_x (sum_h b_h tanh(a_h x))^2/2 over the `inputs`. With G(a) = E tanh(a x) tanh(a x)' the weight of a is
+    det(gamma + nbeta G)^{-1/2} exp(-gamma |a|^2/2), and the energy given a is tr(nbeta G (gamma + nbeta G)^{-1})/2.
+    """
+    half = np.geomspace(1e-5, 6, 150) / np.sqrt(gamma)
+    axis = np.concatenate([-half[::-1], half])
+    each = lambda values: np.stack(np.meshgrid(*[values] * hidden, indexing="ij"), axis=-1).reshape(-1, hidden)
+    a, width = each(axis), each(np.gradient(axis))
+    phi = np.tanh(a[:, :, None] * inputs)
+    G = np.einsum("phx,pkx->phk", phi, phi) / len(inputs)
+    A = gamma * np.eye(hidden) + nbeta * G
+    log_weight = -np.linalg.slogdet(A)[1] / 2 - gamma * (a**2).sum(1) / 2 + np.log(width).sum(1)
+    weight = np.exp(log_weight - log_weight.max())
+    energy = (hidden - gamma * np.trace(np.linalg.inv(A), axis1=1, axis2=2)) / 2
+    return float(np.sum(weight * energy) / np.sum(weight))
+
+
 # nodes and weights on [-1, 1]: an eigenvalue problem, and the dearest part of the integrals above
 _legendre = cache(np.polynomial.legendre.leggauss)

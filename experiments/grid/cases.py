@@ -95,11 +95,3 @@ CASES: dict[str, Callable[[], Case]] = {
     "reduced rank": reduced,
     "deep linear": deep,
 }
-
-DEFAULTS: dict[str, dict[str, Any]] = {
-    "the sampler's own": dict(step_size=0.01, nbeta=1.0, gamma=0.0),
-    "with default_nbeta of a batch of 32": dict(step_size=0.01, nbeta=BATCH / np.log(BATCH), gamma=0.0),
-    "its accuracy test": dict(step_size=4e-4, nbeta=SIZE / np.log(SIZE), gamma=0.0),
-    "its introduction": dict(step_size=4e-4, nbeta=SIZE / np.log(SIZE), gamma=100.0),
-}
-"""Settings of devinterp: the defaults of `sgld` and `sample` (1.3.2, 2.0.1), and those of its tests and notebooks."""

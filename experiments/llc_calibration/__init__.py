@@ -18,8 +18,7 @@ from typing_extensions import Doc
 import slt
 from experiments.llc_calibration.claims import claims
 from experiments.llc_calibration.networks import deep_linear
-from experiments.llc_calibration.rescaled import rescaling
-from experiments.llc_calibration.samplers import LEAPFROG, SAMPLERS, compare
+from experiments.llc_calibration.small import LEAPFROG, SAMPLERS, compare, rescaling
 from experiments.shared.ranges import Count, Natural, Positive, at_least, between, checked
 
 __all__ = ["COST", "PRESETS", "claims", "plot", "run"]
@@ -38,12 +37,7 @@ PRESETS = {
         rescale_draws=0,
     ),
     "default": {},
-    "paper": dict(
-        networks=100,
-        sampling=slt.Sampling(chains=2, warmup=5000, draws=1000, thin=50),
-        repeats=32,
-        budget=100_000,
-    ),
+    "paper": dict(networks=100, sampling=slt.Sampling(2, 5000, 1000, thin=50), repeats=32, budget=100_000),
 }
 
 
@@ -51,22 +45,11 @@ PRESETS = {
 def run(
     *,
     networks: Annotated[Count, Doc("deep linear networks of each depth")] = 12,
-    depths: Annotated[
-        tuple[Annotated[int, between(2, 20)], ...], Doc("numbers of layers of the deep linear networks")
-    ] = (2, 3, 4, 5),
+    depths: Annotated[tuple[Annotated[int, between(2, 20)], ...], Doc("numbers of layers of these")] = (2, 3, 4, 5),
     widest: Annotated[int, between(5, 1000), Doc("largest layer; the smallest has five units")] = 50,
-    samples: Annotated[
-        float,
-        between(3, 1e12),
-        Doc("n of the deep linear networks, beside the 1e5 of the source; without noise it is the temperature alone"),
-    ] = 1e8,
-    gamma: Annotated[
-        Positive,
-        Doc("localisation of the deep linear networks at n = 1e5; as sqrt(n), it takes less and lets more mix"),
-    ] = 30.0,
-    bias: Annotated[
-        Positive, Doc("share by which the step size may make the stiffest direction's part too large")
-    ] = 0.05,
+    samples: Annotated[float, between(3, 1e12), Doc("n of these, beside the 1e5 of the source")] = 1e8,
+    gamma: Annotated[Positive, Doc("localisation of these at n = 1e5; it grows as sqrt(n)")] = 30.0,
+    bias: Annotated[Positive, Doc("share by which the step may make the stiffest direction's part too large")] = 0.05,
     sampling: slt.Sampling = slt.Sampling(chains=2, warmup=2000, draws=300, thin=10),
     samplers: Annotated[
         tuple[Literal["sgld", "rmsprop_sgld", "adam_sgld", "sghmc", "sgnht", "mala", "hmc", "nuts"], ...],
@@ -74,9 +57,7 @@ def run(
     ] = tuple(SAMPLERS),  # type: ignore[assignment]
     repeats: Annotated[int, between(2, 10**6), Doc("estimates of each small model with each sampler")] = 8,
     budget: Annotated[
-        int,
-        between(8 * (LEAPFROG + 1), 10**9),
-        Doc("gradients of each chain of these, a quarter of them as warm-up before"),
+        int, between(8 * (LEAPFROG + 1), 10**9), Doc("gradients of each chain of these, after a quarter of warm-up")
     ] = 10_000,
     rescale_draws: Annotated[Natural, Doc("draws of each chain of the rescaled networks; 0: none of them")] = 1000,
 ) -> xr.Dataset:

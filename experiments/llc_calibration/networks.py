@@ -1,8 +1,8 @@
 """Deep linear networks whose learning coefficient at a point is known: what is known of them, and their estimates."""
 
+import functools
 import itertools
-from collections.abc import Callable, Sequence
-from functools import reduce
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -21,8 +21,6 @@ ZERO = 1e-10  # of the largest curvature: eigenvalues below are rounding
 POINTS_NBETA, POINTS_GAMMA = 1e5, 20.0
 BLOCK = 4  # networks at a time on a device
 KEPT = "value", "stderr", "ess", "rhat", "findings"
-
-
 Layers = list[Float[np.ndarray, "_ _"]]  # of a deep linear network at a true parameter, the first one first
 
 
@@ -58,7 +56,7 @@ def points() -> dict[str, Layers]:
 
 def product(weights: Sequence[Any]) -> Any:
     """W_L ... W_1."""
-    return reduce(lambda P, W: W @ P, weights)
+    return functools.reduce(lambda P, W: W @ P, weights)
 
 
 def product_loss(params: Any, data: Any) -> Float[Array, " 1"]:
@@ -78,50 +76,30 @@ def padded(networks: Sequence[Layers], width: int) -> dict[str, Any]:
     }
 
 
-def around(weights: Layers) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For each layer the product of the layers after it and of those before it: dP = after dW before."""
-    before, after = [np.eye(weights[0].shape[1])], [np.eye(len(weights[-1]))]
-    for W, V in zip(weights[:-1], weights[:0:-1], strict=True):
-        before.append(W @ before[-1])
-        after.append(after[-1] @ V)
-    return list(zip(after[::-1], before, strict=True))
-
-
-def curvatures(weights: Layers) -> Float[np.ndarray, " entries"]:
-    """Nonzero spectrum (and some zeros) of the Hessian of `product_loss` at the truth: J'J has that of J J'.
-
-    J J' = sum_l (after after') x (before' before), one row for each entry of the product.
-    """
-    gram = sum(np.kron(B @ B.T, A.T @ A) for B, A in around(weights))
-    return np.clip(np.linalg.eigvalsh(gram), 0, None)
-
-
 def stiffness(weights: Layers, gamma: float, seed: int) -> float:
     """A bound sum_l |after|^2 |before|^2 of the curvature where chains go: w* + N(0, 1/gamma), the most it allows."""
     rng = np.random.default_rng(seed)
     moved = [W + rng.normal(size=W.shape) / np.sqrt(gamma) for W in weights]
-    return float(sum(np.linalg.norm(B, 2) ** 2 * np.linalg.norm(A, 2) ** 2 for B, A in around(moved)))
+    return float(sum(np.linalg.norm(B, 2) ** 2 * np.linalg.norm(A, 2) ** 2 for B, A in slt.partial_products(moved)))
 
 
-def facts(weights: Layers, sizes: Sequence[float], gammas: Sequence[float]) -> dict[str, Any]:
+def facts(weights: Layers, sizes: Sequence[float], gammas: Sequence[float]) -> xr.Dataset:
     """What is known of a network without a chain.
 
     Furman and Lau's loss is the mean over outputs of (f(x) - y)^2, their inputs U[-10, 10]: 200/3/outputs times
     `product_loss`, which is what the factor of nbeta is.
     """
-    h, ranks, widths = curvatures(weights), slt.rank_array(weights), [weights[0].shape[1], *map(len, weights)]
-    nbeta = [200 / 3 / widths[-1] * n / np.log(n) for n in sizes]
-    return {
+    h, ranks = slt.deep_linear_curvatures(weights), slt.rank_array(weights)
+    nbeta = [200 / 3 / len(weights[-1]) * n / np.log(n) for n in sizes]
+    each: dict[str, Any] = {
         "layers": len(weights),
-        "parameters": sum(W.size for W in weights),
-        "rank": int(ranks[0, -1]),
         "local": slt.deep_linear_local(ranks, splits=SPLITS),
-        "overall": slt.deep_linear(widths, int(ranks[0, -1]))[0],
+        "overall": slt.deep_linear(np.diag(ranks).tolist(), int(ranks[0, -1]))[0],
         "hessian_rank": int(np.sum(h > ZERO * max(h.max(), ZERO))),
-        "widths": "-".join(map(str, widths)),
-        "nbeta": nbeta,
-        "gaussian": [slt.regular_finite(h, nbeta=n, gamma=g) for n, g in zip(nbeta, gammas, strict=True)],
+        "nbeta": ("samples", nbeta),
+        "gaussian": ("samples", [slt.regular_finite(h, nbeta=n, gamma=g) for n, g in zip(nbeta, gammas, strict=True)]),
     }
+    return xr.Dataset(each)
 
 
 def deep_linear(
@@ -135,41 +113,32 @@ def deep_linear(
         rng = np.random.default_rng(layers)
         nets = [furman_lau(rng, layers, 5, widest) for _ in range(count)]
         named = {name: net for name, net in points().items() if len(net) == layers}
-        part, every = table([facts(net, sizes, gammas) for net in nets]), [*nets, *nets, *named.values()]
-        held = np.repeat([*gammas, POINTS_GAMMA], [count, count, len(named)])
-        nbeta = np.append(part.nbeta.values.T, [POINTS_NBETA] * len(named))
-        seed = np.concatenate([np.arange(count), np.arange(count), np.arange(len(named))])
+        known = xr.concat([facts(net, sizes, gammas) for net in [*nets, *named.values()]], "network")
+        every, alone = [*nets, *nets, *named.values()], len(named)
+        held = np.repeat([*gammas, POINTS_GAMMA], [count, count, alone])
+        nbeta = np.append(known.nbeta.values[:count].T, [POINTS_NBETA] * alone)
+        seed = np.concatenate([np.arange(count), np.arange(count), np.arange(alone)])
         stiff = [stiffness(*each) for each in zip(every, held.tolist(), seed.tolist(), strict=True)]
         step_size = 2 * (4 - 2 * FRICTION) * bias / (1 + bias) / (nbeta * stiff + held)  # eta A/(4 - 2 alpha) at most
         settings = {"nbeta": nbeta, "gamma": held, "step_size": step_size}
         grid = padded(every, widest) | {name: values.astype(np.float32) for name, values in settings.items()}
-        found = sweeps.map(estimator(sampling), grid | {"seed": seed}, name=f"layers_{layers}", block=BLOCK)
+        estimates = functools.partial(estimate, sampling)
+        found = sweeps.map(estimates, grid | {"seed": seed}, name=f"layers_{layers}", block=BLOCK)
         found = found.assign(findings=("point", slt.findings(slt.LLC(*(found[f].values for f in slt.LLC._fields)))))
-        found = found[list(KEPT)].drop_vars(list(found.coords))
-        pair = [found.isel(point=slice(i * count, (i + 1) * count)) for i in range(len(sizes))]
-        parts.append(part.merge(xr.concat(pair, "samples").rename(point="network").transpose()))
-        if named:
-            own = table([facts(net, sizes, gammas) for net in named.values()])[["local", "overall"]]
-            alone = found.isel(point=slice(2 * count, None))[["value", "stderr"]].rename(point="network")
-            own = own.merge(alone).rename(network="where").assign_coords(where=[*named])
-            at_points.append(own.rename({str(name): f"point_{name}" for name in own}))
-    results = [xr.concat(each, dim) for each, dim in ((parts, "network"), (at_points, "where")) if each]
+        found = found[list(KEPT)].drop_vars(list(found.coords)).rename(point="network")
+        pair = [found.isel(network=slice(i * count, (i + 1) * count)) for i in range(len(sizes))]
+        parts.append(known.isel(network=slice(count)).merge(xr.concat(pair, "samples").transpose()))
+        own = known[["local", "overall"]].isel(network=slice(count, None))
+        own = own.merge(found[["value", "stderr"]].isel(network=slice(2 * count, None)))
+        own = own.rename({str(name): f"point_{name}" for name in own})
+        at_points.append(own.rename(network="where").assign_coords(where=np.array([*named], object)))
+    results = [xr.concat(parts, "network"), xr.concat(at_points, "where")]
     return xr.merge(results).assign(gamma=("samples", gammas)).assign_coords(samples=list(sizes))
 
 
-def table(rows: Sequence[dict[str, Any]]) -> xr.Dataset:
-    """What is known of networks, with the axis `network`; numbers for each size of data set have a second one."""
-    columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-    return xr.Dataset({name: (("network", "samples")[: values.ndim], values) for name, values in columns.items()})
-
-
-def estimator(sampling: slt.Sampling) -> Callable[[dict[str, Any]], slt.LLC]:
+def estimate(sampling: slt.Sampling, at: dict[str, Any]) -> slt.LLC:
     """lambda-hat of a padded network at its true parameter; entries that do not exist are frozen at zero."""
-
-    def estimate(at: dict[str, Any]) -> slt.LLC:
-        held = dict(nbeta=at["nbeta"], gamma=at["gamma"], mask=at["mask"])
-        key, sampler = jax.random.key(at["seed"]), slt.sghmc(at["step_size"], friction=FRICTION)
-        data = at["target"][None]
-        return slt.estimate_llc(key, product_loss, at["params"], data, sampler, **held, **sampling._asdict())
-
-    return estimate
+    held = dict(nbeta=at["nbeta"], gamma=at["gamma"], mask=at["mask"])
+    key, sampler = jax.random.key(at["seed"]), slt.sghmc(at["step_size"], friction=FRICTION)
+    data = at["target"][None]
+    return slt.estimate_llc(key, product_loss, at["params"], data, sampler, **held, **sampling._asdict())

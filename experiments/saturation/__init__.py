@@ -18,17 +18,16 @@ import sweeps
 import toymodels as tm
 from experiments.saturation.case import CALIBRATE, CHAINS, CHANCE, TARGET, Case, Local, quadratic
 from experiments.saturation.claims import claims
+from experiments.shared.curves import Setting, curves
 from experiments.shared.ranges import Count, NonNegative, Positive, at_least, between, checked
 
 __all__ = ["COST", "PRESETS", "claims", "plot", "run"]
 
 COST = "3-4 min on two cores"
-TEMPERATURES = "loose", "localised"
-STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 100.0)  # gamma/nbeta; the published curves have .1
-ROAM = np.array([[4.0], [1.0]], np.float32)  # loose chains go where the curvature is so many times the checkpoints'
+STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 100.0)  # gamma/nbeta that calibrate may choose; the published curves have .1
+SETTINGS = "loose", "localised", "weak"  # weak: the nbeta of the localised chains, the gamma/nbeta of the loose ones
+ROAM = np.array([4, 1, 1], np.float32)  # loose chains go where the curvature is so many times the checkpoints'
 BIAS = 0.05  # of lambda-hat by the step size, along the direction of largest curvature
-BLOCK = 48  # estimates at a time on a device
-KEPT = "value", "stderr", "ess", "rhat", "acceptance", "mean_loss", "saturation"
 
 PRESETS = {
     "smoke": dict(seeds=2, steps=2000, checkpoints=9, sampling=slt.Sampling(2, 10, 20, 2), strength=1.0),
@@ -45,32 +44,26 @@ def run(
     checkpoints: Annotated[int, between(8, 10**5), Doc("of each run: the start, and evenly spaced in log(step)")] = 32,
     learning_rate: Annotated[Positive, Doc("of gradient descent")] = 0.03,
     scale: Annotated[Positive, Doc("standard deviation of the weights at the start")] = 0.01,
-    loose_nbeta: Annotated[
-        Positive, Doc("n*beta at which E[L] is about the chance loss, as in the published curves")
-    ] = 1.0,
+    loose_nbeta: Annotated[Positive, Doc("n*beta at which E[L] is about the chance loss, as is published")] = 1.0,
     nbeta: Annotated[Positive, Doc("n*beta of the localised chains")] = 3e4,
-    strength: Annotated[
-        NonNegative, Doc("gamma/nbeta of the localised setting, of the ladder; 0: what calibrate finds")
-    ] = 0.0,
+    strength: Annotated[NonNegative, Doc("gamma/nbeta of the localised setting; 0: what calibrate finds")] = 0.0,
     sampling: slt.Sampling = slt.Sampling(chains=4, warmup=2000, draws=1500, thin=2),
 ) -> xr.Dataset:
-    """Train, estimate every checkpoint at two temperatures and six localisations, hold against the Hessian."""
+    """Train, estimate every checkpoint under three settings of the chains, hold against the Hessian."""
     at_least(8, draws=sampling.draws)
     at_least(100 * checkpoints, steps=steps)
-    if strength and strength not in STRENGTHS:
-        raise ValueError(f"got strength={strength}: write one of {', '.join(map(str, STRENGTHS))}, or 0")
     case = Case.of(learning_rate, scale)
     late = np.round(np.geomspace(steps / 100, steps, checkpoints - 1)).astype(int)
-    grid = sweeps.product(seed=range(seeds))
-    runs = sweeps.scan(case.onward, grid, case.begin, tm.union(np.array([0]), late), name="train")
+    times = tm.union(np.array([0]), late)
+    runs = sweeps.scan(case.onward, sweeps.product(seed=range(seeds)), case.begin, times, name="train")
     params = runs.outputs.params
     at = jax.tree.map(np.asarray, jax.jit(jax.vmap(jax.vmap(case.local)))(params))
-    held = settings(at, loose_nbeta, nbeta)
-    given = strength, f"gamma {strength * nbeta:.3g}: as given"
-    strength, reasons = given if strength else calibrated(case, params, at, nbeta)
-    attributes = dict(strength=strength, calibration=reasons, chance=CHANCE, case="deep linear")
-    results = estimates(case, runs, held, sampling).merge(facts(params, at, held))
-    return results.assign_attrs(attributes)
+    strength, reasons = (strength, "as given") if strength else calibrated(case, params, at, nbeta)
+    held = settings(at, loose_nbeta, nbeta, strength)
+    key, data = lambda at: tm.key(at["seed"], CHAINS), lambda at: case.data
+    found = curves(case.loss, runs, data, key, settings=held, sampling=sampling, chance=CHANCE, block=48)
+    attributes = dict(strength=strength, calibration=reasons, chance=CHANCE)
+    return found.assign(facts(params, at, held)).assign_attrs(attributes)
 
 
 def plot(results: xr.Dataset) -> Any:
@@ -80,20 +73,18 @@ def plot(results: xr.Dataset) -> Any:
     return draw(results)
 
 
-def settings(at: Local, loose_nbeta: float, nbeta: float) -> xr.Dataset:
-    """nbeta, gamma and step size at each temperature and strength.
+def settings(at: Local, loose_nbeta: float, nbeta: float, strength: float) -> dict[str, Setting]:
+    """nbeta, gamma and step size of each.
 
     The step leaves a bias of `BIAS` at most by the curvature of the checkpoints; loose chains go where it is larger,
     and theirs is larger too: it is in E[L], the same at all checkpoints.
     """
     h = float(np.nanmax(np.append(at.curvature, 0)))
-    nbetas = np.array([loose_nbeta, nbeta], np.float32)
-    gamma = nbetas[:, None] * np.array(STRENGTHS, np.float32)[None]
-    step_size = np.asarray(4 * BIAS / (1 + BIAS) / (nbetas[:, None] * ROAM * h + gamma), np.float32)
-    over = "temperature", "strength"
-    variables: dict[str, Any] = {"nbeta": (over[:1], nbetas), "gamma": (over, gamma), "step_size": (over, step_size)}
-    strength = xr.DataArray(list(STRENGTHS), dims="strength", attrs={"long_name": "gamma/nbeta"})
-    return xr.Dataset(variables, {"temperature": list(TEMPERATURES), "strength": strength})
+    nbetas = np.array([loose_nbeta, nbeta, nbeta], np.float32)
+    gammas = nbetas * np.array([STRENGTHS[0], strength, STRENGTHS[0]], np.float32)
+    step_sizes = 4 * BIAS / (1 + BIAS) / (nbetas * ROAM * h + gammas)
+    numbers = zip(nbetas.tolist(), gammas.tolist(), step_sizes.tolist(), strict=True)
+    return {name: Setting(*three) for name, three in zip(SETTINGS, numbers, strict=True)}
 
 
 def calibrated(case: Case, params: Any, at: Local, nbeta: float) -> tuple[float, str]:
@@ -109,48 +100,16 @@ def calibrated(case: Case, params: Any, at: Local, nbeta: float) -> tuple[float,
     return STRENGTHS[int(np.argmin(off))], "\n".join(found.reasons)
 
 
-def estimates(case: Case, runs: sweeps.Runs, held: xr.Dataset, sampling: slt.Sampling) -> xr.Dataset:
-    """lambda-hat of every checkpoint under every setting, the same random numbers for all of a run; what is found."""
-
-    def llc(at: dict[str, Any], checkpoint: Any) -> slt.LLC:
-        options = dict(nbeta=at["nbeta"], gamma=at["gamma"], chance=CHANCE) | sampling._asdict()
-        key, sampler = tm.key(at["seed"], CHAINS), slt.sgld(at["step_size"])
-        return slt.estimate_llc(key, case.loss, checkpoint.params, case.data, sampler, **options)
-
-    each = xr.broadcast(held.nbeta, held.gamma, held.step_size)
-    numbers = {str(array.name): array.values.ravel() for array in each}
-    axes = {"temperature": np.array(TEMPERATURES), "strength": np.array(STRENGTHS)}
-    found = sweeps.map(llc, sweeps.cross(sweeps.Points(numbers, None, axes), runs), name="llc", block=BLOCK)
-    whole = slt.LLC._make(found[name].values for name in slt.LLC._fields)
-    curves = np.empty(whole.value.shape[:3], object)
-    for index in np.ndindex(curves.shape):
-        curve = slt.LLC._make(leaf[index] for leaf in whole)
-        curves[index] = ", ".join(finding.kind for finding in slt.curve_verdict(curve))
-    return found[list(KEPT)].assign(
-        findings=(found.value.dims, slt.findings(whole), {"long_name": "what verdict says of lambda-hat"}),
-        curve_findings=(
-            found.value.dims[:3],
-            curves.astype(str),
-            {"long_name": "what curve_verdict says of the curve"},
-        ),
-    )
-
-
-def facts(params: Any, at: Local, held: xr.Dataset) -> xr.Dataset:
+def facts(params: Any, at: Local, held: dict[str, Setting]) -> dict[str, Any]:
     """What is known of the checkpoints without a chain."""
-    over, every = ("seed", "step"), ("temperature", "strength", "seed", "step")
-    spread, full = quadratic(at, *(held[name].values for name in ("nbeta", "gamma", "step_size")))
+    over, each = ("seed", "step"), [quadratic(at, setting) for setting in held.values()]
+    spread, full = (list(part) for part in zip(*each, strict=True))
     product = params["W3"] @ params["W2"] @ params["W1"]
-    flat = np.concatenate([np.reshape(leaf, (*at.loss.shape, -1)) for leaf in jax.tree.leaves(params)], axis=-1)
-    variables: dict[str, Any] = {
+    return {
         "loss": (over, at.loss, {"long_name": "L(w*)"}),
         "learned": ((*over, "value_of"), np.diagonal(product, axis1=-2, axis2=-1), {"long_name": "W3 W2 W1"}),
         "target": ("value_of", np.array(TARGET, np.float32), {"long_name": "what is learned"}),
-        "hessian_sum": (every, spread, {"long_name": "1/2 sum nbeta h/(nbeta h + gamma)"}),
-        "quadratic": (every, full, {"long_name": "the same, and the slope"}),
-        "slope": (over, np.linalg.norm(at.slope, axis=-1), {"long_name": "|grad L|"}),
+        "hessian_sum": (("setting", *over), spread, {"long_name": "1/2 sum nbeta h/(nbeta h + gamma)"}),
+        "quadratic": (("setting", *over), full, {"long_name": "the same, and the slope"}),
         "trace": (over, at.curvature.sum(-1), {"long_name": "tr of the Hessian of L"}),
-        "curvature": ((*over, "direction"), at.curvature, {"long_name": "eigenvalues of the Hessian of L"}),
-        "norm": (over, np.linalg.norm(flat, axis=-1), {"long_name": "|w*|"}),
     }
-    return held.assign(variables)

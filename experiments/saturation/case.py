@@ -11,6 +11,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 import toymodels as tm
+from experiments.shared.curves import Setting
 
 START, TRAIN, CHAINS, CALIBRATE = range(4)  # purposes of a seed's keys
 TARGET = (4.0, 2.0, 1.0, 0.0, 0.0, 0.0)  # singular values to be learned
@@ -71,18 +72,16 @@ class Case(NamedTuple):
         return Local(L(flat), V.T @ jax.grad(L)(flat), h)
 
 
-def quadratic(at: Local, nbeta: np.ndarray, gamma: np.ndarray, step_size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What a chain of `sgld` returns if the loss is its second-order expansion, (t, s, *k): without and with its slope.
+def quadratic(at: Local, setting: Setting) -> tuple[Any, Any]:
+    """What a chain of `sgld` returns if the loss is its second-order expansion: without and with its slope.
 
     1/2 sum_i nbeta h_i/A_i/(1 - eps A_i/4), A_i = nbeta h_i + gamma (`slt.regular_finite`); the slope g moves the mean
     by -nbeta g_i/A_i, which adds -sum_i nbeta^2 g_i^2/A_i (1 - nbeta h_i/(2 A_i)). NaN where some A_i is not positive:
     gamma does not hold the chain.
     """
-    g, h = np.asarray(at.slope, float), np.asarray(at.curvature, float)
-    expand = lambda number: np.expand_dims(number, tuple(range(2, 2 + h.ndim)))
-    nbeta, gamma, step_size = expand(nbeta[:, None]), expand(gamma), expand(step_size)
-    A = nbeta * h + gamma
+    g, h, nbeta = np.asarray(at.slope, float), np.asarray(at.curvature, float), setting.nbeta
+    A = nbeta * h + setting.gamma
     held = np.where((A > 0).all(-1), 0.0, np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
-        spread = np.sum(nbeta * h / A / (1 - step_size * A / 4), axis=-1) / 2 + held
+        spread = np.sum(nbeta * h / A / (1 - setting.step_size * A / 4), axis=-1) / 2 + held
         return spread, spread - np.sum(nbeta**2 * g**2 / A * (1 - nbeta * h / (2 * A)), axis=-1)

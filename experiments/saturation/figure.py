@@ -8,17 +8,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.saturation.claims import (
-    curves,
-    exact,
-    learned_at,
-    localised,
-    loose,
-    rank,
-    shares,
-    steps,
-    trouble,
-)
+from experiments.saturation.claims import exact, learned_at, rank, shares, steps, trouble
 from experiments.shared import plots
 
 LOSS, LOOSE, LOCAL, GREY, BAD = "#1b6ca8", "#b08d2f", "#c8553d", "#8a8f94", "#7b2d8b"
@@ -30,61 +20,49 @@ def draw(results: xr.Dataset) -> Figure:
     """Of one run the loss and the localised curve; of all runs, which share each learned value has of the readings."""
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, 3, figsize=(17, 5.6), layout="constrained", width_ratios=[1, 1.2, 1])
-        at = rank(results)  # a run with checkpoints on most plateaus, and most of them on the last
+        at, step = rank(results), results.step.values  # a run with checkpoints on most plateaus, most on the last
         run = max(range(len(at)), key=lambda run: (len(set(at[run]) - {-1}), int((at[run] == at.max()).sum())))
-        for place, part in zip(axes[:2], (_loss, _localised), strict=True):
-            _learned(place, results, run)
-            part(place, results, run)
-            place.set_xlabel(f"step of gradient descent (run of seed {int(results.seed[run])})")
+        one = results.isel(seed=run, step=slice(1, None))
+        _loss(axes[0], one)
+        _localised(axes[1], one, exact(results))
+        for place in axes[:2]:
+            for learned in learned_at(results)[run]:
+                place.axvline(step[learned], color=GREY, lw=1, ls=(0, (2, 2)), zorder=0)
+            place.set(xscale="log", xlabel=f"step of gradient descent (run of seed {int(one.seed)})")
         _shares(axes[2], results)
         plt.close(figure)
     return figure
 
 
-def _learned(axes: Axes, results: xr.Dataset, run: int) -> None:
-    """Time, and a line where each singular value counts as learned."""
-    step = results.step.values
-    axes.set(xscale="log", xlim=(step[1] * 0.93, step[-1] * 1.07))
-    for at in learned_at(results)[run]:
-        axes.axvline(step[at], color=GREY, lw=1, ls=(0, (2, 2)), zorder=0)
-
-
-def _loss(axes: Axes, results: xr.Dataset, run: int) -> None:
-    step, mean_loss = results.step.values[1:], loose(results).mean_loss.values[run, 1:]
-    axes.plot(step, results.loss.values[run, 1:], "o-", color=LOSS, ms=3.5, label="$L(w^*)$ of the checkpoint")
-    axes.plot(step, mean_loss, color=LOOSE, lw=2, label="E[$L$] of the loose chains")
+def _loss(axes: Axes, one: xr.Dataset) -> None:
+    axes.plot(one.step, one.loss, "o-", color=LOSS, ms=3.5, label="$L(w^*)$ of the checkpoint")
+    axes.plot(one.step, one.mean_loss.sel(setting="loose"), color=LOOSE, lw=2, label="E[$L$] of the loose chains")
     axes.set_title("Loose chains have the same loss wherever they start")
     axes.set_ylabel("loss", color=LOSS)
     axes.legend(loc="center right")
 
 
-def _localised(axes: Axes, results: xr.Dataset, run: int) -> None:
+def _localised(axes: Axes, one: xr.Dataset, levels: np.ndarray) -> None:
     """The localised curve beside the second-order expansion and the exact values, -10^4 included."""
-    part, step = localised(results).isel(seed=run), results.step.values[1:]
-    value, bad = part.value.values[1:], trouble(localised(results))[run, 1:]
-    axes.set_yscale("symlog", linthresh=20, linscale=3)
+    part, step = one.sel(setting="localised"), one.step.values
+    value, bad = part.value.values, trouble(part)
     label = r"exact $\lambda$ of the plateaus"
-    axes.hlines(exact(results), step[0], step[-1], color="black", lw=0.7, ls=(0, (5, 3)), label=label)
-    axes.plot(step, part.quadratic.values[1:], color=LOCAL, lw=4, alpha=0.3, label="second-order expansion")
-    shown = lambda where: np.where(where, value, np.nan)
-    style: Any = dict(fmt="o", color=LOCAL, ms=4, lw=1, label=r"$\hat\lambda$")
-    axes.errorbar(step, shown(~bad), part.stderr.values[1:], **style)
-    axes.plot(step, shown(bad), "x", color=BAD, ms=6, label=r"$\hat\lambda$, flagged: chains below $L(w^*)$")
-    setting = rf"$n\beta$ = {float(part.nbeta):g}, $\gamma$ = {float(results.attrs['strength']):g}$\,n\beta$"
+    axes.hlines(levels, step[0], step[-1], color="black", lw=0.7, ls=(0, (5, 3)), label=label)
+    axes.plot(step, part.quadratic, color=LOCAL, lw=4, alpha=0.3, label="second-order expansion")
+    good, label = ~bad, r"$\hat\lambda$, flagged: chains below $L(w^*)$"
+    axes.errorbar(step[good], value[good], part.stderr[good], fmt="o", color=LOCAL, ms=4, label=r"$\hat\lambda$")
+    axes.plot(step[bad], value[bad], "x", color=BAD, ms=6, label=label)
+    setting = rf"$n\beta$ = {float(part.nbeta):g}, $\gamma$ = {float(one.attrs['strength']):g}$\,n\beta$"
     axes.set_title(rf"Localised ({setting}): a level for each rank")
     axes.set_ylabel(r"$\hat\lambda$, localised", color=LOCAL)
+    axes.set_yscale("symlog", linthresh=20, linscale=3)
     axes.set_ylim(top=16)
-    ticks = [t for t in (-1e5, -1e4, -1e3, -1e2) if t >= axes.get_ylim()[0]]
-    names = [f"$-10^{{{np.log10(-t):.0f}}}$" for t in ticks]
-    axes.set_yticks([*ticks, -10, 0, 5, 10], labels=[*names, "-10", "0", "5", "10"])
-    axes.minorticks_off()
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
 
 
 def _shares(axes: Axes, results: xr.Dataset) -> None:
     """How a reading divides its whole change among the singular values learned."""
-    found = {name: shares(results, curve) for name, curve in curves(results).items()}
-    found[r"exact $\lambda$"] = steps(exact(results))
+    found = shares(results) | {r"exact $\lambda$": steps(exact(results))}
     names = list(COLOURS)
     left = np.zeros(len(names))
     for i, shade in enumerate((0.9, 0.55, 0.3)):

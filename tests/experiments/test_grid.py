@@ -44,7 +44,7 @@ def test_it_is_doubted_by_the_verdict_and_by_its_trace():
 
 def test_the_silent_errors_are_those_that_are_off_and_not_flagged():
     one = results().isel(model=0, nbeta=0)
-    np.testing.assert_array_equal(silent(one).ravel(), [False, False, True, True, False, False, True, False])
+    np.testing.assert_array_equal(silent(one).values.ravel(), [False, False, True, True, False, False, True, False])
 
 
 def test_a_cell_whose_truth_is_not_known_is_counted_nowhere():

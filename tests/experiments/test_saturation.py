@@ -7,12 +7,13 @@ import xarray as xr
 import slt
 from experiments.saturation.case import Local, quadratic
 from experiments.saturation.claims import claims, exact, learned_at, rank, shares, steps, transitions
+from experiments.shared.curves import Setting
 
-TARGET, STRENGTHS, NBETA = np.array([4.0, 2.0, 1.0, 0, 0, 0]), [0.1, 10.0], np.array([1.0, 3e4])
+TARGET, NBETA = np.array([4.0, 2.0, 1.0, 0, 0, 0]), np.array([1.0, 3e4, 3e4])
 STARTS = ((6, 12, 18), (4, 11, 19))  # of the plateaus of 1, 2 and 3 learned values, of two runs
 LAMBDA, SHRUNKEN, TRACE = [0, 5.5, 10, 13.5], [0, 2.31, 3.55, 4.22], [0, 82.5, 123.3, 144.5]
-EVERY = ("temperature", "strength", "seed", "step")
-CHAINS = ("value", "stderr", "mean_loss", "findings", "curve_findings")
+EVERY = ("setting", "seed", "step")
+CHAINS = ("value", "stderr", "mean_loss", "findings")
 
 
 def made_up(level=SHRUNKEN):
@@ -22,37 +23,35 @@ def made_up(level=SHRUNKEN):
     loss = np.array([10.5, 2.5, 0.5, 0.0])[ranks]
     before = np.array([np.isin(time, np.array(starts) - 1) for starts in STARTS])
     rng = np.random.default_rng(1)
-    value = np.empty((2, 2, *loss.shape))
+    value = np.empty((3, *loss.shape))
     value[0] = NBETA[0] * (9.5 - loss) + 0.01 * rng.normal(size=loss.shape)
-    value[1, 0] = np.where(before, -2e4, np.array(LAMBDA)[ranks])
-    value[1, 1] = np.where(before, -50.0, np.array(level, float)[ranks]) + 0.02 * rng.normal(size=loss.shape)
+    value[1] = np.where(before, -50.0, np.array(level, float)[ranks]) + 0.02 * rng.normal(size=loss.shape)
+    value[2] = np.where(before, -2e4, np.array(LAMBDA)[ranks])
     smooth = np.broadcast_to(np.array(SHRUNKEN)[ranks], value.shape)
-    known = np.full((2, 2, 2), "", "<U20")
-    known[0] = "saturated curve"
     variables = {
         "value": (EVERY, value),
         "stderr": (EVERY, np.full(value.shape, noise)),
-        "mean_loss": (EVERY, loss + value / NBETA[:, None, None, None]),
+        "mean_loss": (EVERY, loss + value / NBETA[:, None, None]),
         "saturation": (EVERY, np.zeros(value.shape)),
         "findings": (EVERY, np.where(value < -2 * noise, "negative", "")),
-        "curve_findings": (EVERY[:3], known),
         "hessian_sum": (EVERY, smooth),
         "quadratic": (EVERY, np.where(before, -50.0, smooth)),
-        "loss": (EVERY[2:], loss),
-        "trace": (EVERY[2:], np.array(TRACE)[ranks]),
-        "learned": ((*EVERY[2:], "value_of"), np.where(np.arange(6) < ranks[..., None], TARGET, 0.0)),
+        "loss": (EVERY[1:], loss),
+        "trace": (EVERY[1:], np.array(TRACE)[ranks]),
+        "learned": ((*EVERY[1:], "value_of"), np.where(np.arange(6) < ranks[..., None], TARGET, 0.0)),
         "target": ("value_of", TARGET),
-        "nbeta": ("temperature", NBETA),
+        "nbeta": ("setting", NBETA),
+        "loss_at_centre": (EVERY, np.broadcast_to(loss, value.shape)),
     }
-    coordinates = {"temperature": ["loose", "localised"], "strength": STRENGTHS, "seed": [0, 1], "step": time}
+    coordinates = {"setting": ["loose", "localised", "weak"], "seed": [0, 1], "step": time}
     return xr.Dataset(variables, coordinates, {"strength": 10.0, "chance": 10.5})
 
 
 def renamed(results, *, one, other):
-    """The chains of `one` temperature under the name of the `other` as well."""
+    """The chains of `one` setting under the name of the `other` as well."""
     wrong = results.copy(deep=True)
     for name in CHAINS:
-        wrong[name].loc[{"temperature": other}] = results[name].sel(temperature=one).values
+        wrong[name].loc[{"setting": other}] = results[name].sel(setting=one).values
     return wrong
 
 
@@ -67,14 +66,12 @@ def test_the_claims_hold_of_what_is_known():
 def test_loose_chains_that_are_called_localised_are_caught():
     texts = failed(renamed(made_up(), one="loose", other="localised"))
     assert {text for text in texts if text.startswith("localised: R^2")}
-    assert "localised: curve_verdict calls it saturated" in texts
     assert "localised: share of the whole change made by the last value" in texts
 
 
 def test_localised_chains_that_are_called_loose_are_no_saturated_curve():
     texts = failed(renamed(made_up(), one="localised", other="loose"))
     assert {text for text in texts if text.startswith("loose: R^2")}
-    assert "loose: curve_verdict calls it saturated" in texts
 
 
 def test_levels_that_the_loss_gives_as_well_are_told_from_the_coefficients():
@@ -94,14 +91,14 @@ def test_plateaus_shares_and_times():
     assert learned_at(results) == [list(starts) for starts in STARTS]
     assert transitions(results)["the loss"] == learned_at(results)
     np.testing.assert_allclose(exact(results), LAMBDA)
-    np.testing.assert_allclose(shares(results, results.loss.values), [8 / 10.5, 2 / 10.5, 0.5 / 10.5])
+    np.testing.assert_allclose(shares(results)["the loss"], [8 / 10.5, 2 / 10.5, 0.5 / 10.5])
     np.testing.assert_allclose(steps(exact(results)), [5.5 / 13.5, 4.5 / 13.5, 3.5 / 13.5])
 
 
 def test_the_expansion_is_exact_where_the_loss_is_quadratic():
     h, g, gamma = np.array([0.5, 2.0]), np.array([0.0, 0.1]), 3.0
-    spread, full = quadratic(Local(np.zeros(()), g, h), np.array([10.0]), np.array([[gamma]]), np.array([[1e-3]]))
+    spread, full = quadratic(Local(np.zeros(()), g, h), Setting(10.0, gamma, 1e-3))
     expected = slt.regular_finite(h, nbeta=10.0, gamma=gamma, step_size=1e-3)
-    np.testing.assert_allclose(spread, [[expected]], rtol=1e-12)
+    np.testing.assert_allclose(spread, expected, rtol=1e-12)
     u = -10 * g / (10 * h + gamma)  # of the mean; nbeta times the loss there
     np.testing.assert_allclose(full - spread, 10 * np.sum(g * u + h * u**2 / 2), rtol=1e-12)

@@ -9,7 +9,7 @@ import pytest
 from scipy import special
 
 from slt.strata import codimension, deep_linear_local, generic_ranks, rank_array
-from slt.theory import deep_linear, quadratic_network, tanh_network
+from slt.theory import deep_linear, quadratic_network, tanh_finite, tanh_network
 
 
 def arrays(widths):
@@ -150,6 +150,17 @@ def tanh_slope(hidden, nbeta, *, nodes, span):
 def test_tanh_networks_have_the_slope_of_their_integral(hidden, nbeta, nodes, span):
     expected = tanh_network(hidden)[0]
     assert tanh_slope(hidden, nbeta, nodes=nodes, span=span) == pytest.approx(expected, abs=0.002)
+
+
+@pytest.mark.parametrize("nbeta", [10.0, 1e3])
+def test_the_exact_value_of_a_tanh_unit_is_the_integral_over_both_parameters(nbeta):
+    a = b = np.linspace(-9, 9, 4001)
+    inputs = np.linspace(-2, 2, 20)
+    g = np.mean(np.tanh(a[:, None] * inputs[None]) ** 2, axis=1)
+    K = g[:, None] * b[None] ** 2 / 2
+    weight = np.exp(-nbeta * K - (a[:, None] ** 2 + b[None] ** 2) / 4)
+    direct = nbeta * np.sum(weight * K) / np.sum(weight)
+    np.testing.assert_allclose(tanh_finite(1, inputs, nbeta=nbeta, gamma=0.5), direct, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("d", "K", "p"), [(2, 1, 1), (3, 2, 2), (3, 2, 4), (3, 7, 2), (4, 3, 3), (2, 9, 2)])
