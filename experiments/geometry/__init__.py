@@ -18,7 +18,7 @@ import slt
 import sweeps
 import toymodels as tm
 from experiments.geometry.case import Case, Init, deviation
-from experiments.geometry.claims import claims
+from experiments.geometry.report import claims
 from experiments.shared.ranges import Count, Positive, Seed, at_least, between, checked
 
 __all__ = ["COST", "PRESETS", "claims", "plot", "run"]

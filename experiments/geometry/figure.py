@@ -8,7 +8,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.geometry.claims import LINES, final, regular
+from experiments.geometry.report import LINES, final, regular
 from experiments.shared import plots
 
 BLUE, ORANGE, GREY = "#1f6fb4", "#d9761a", "#9aa0a6"

@@ -18,7 +18,7 @@ from typing_extensions import Doc
 import slt
 import sweeps
 from experiments.grid.cases import BATCH, CASES, SIZE, Case
-from experiments.grid.claims import claims
+from experiments.grid.report import claims
 from experiments.shared.ranges import at_least, between, checked
 
 __all__ = ["COST", "PRESETS", "claims", "plot", "run"]

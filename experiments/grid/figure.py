@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from experiments.grid.claims import OFF, silent
+from experiments.grid.report import OFF, silent
 from experiments.shared import plots
 
 LETTERS = {

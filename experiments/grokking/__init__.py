@@ -16,7 +16,7 @@ from typing_extensions import Doc
 import slt
 import toymodels as tm
 from experiments.grokking.case import mlp, runs, transformer
-from experiments.grokking.claims import claims
+from experiments.grokking.report import claims
 from experiments.shared.curves import Setting
 from experiments.shared.ranges import Count, Natural, Positive, at_least, between, checked
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 import slt
 from experiments.grokking.announce import THRESHOLDS, ahead, jumps, memorised, ratios, silent, sounded
 from experiments.grokking.case import GROKKING, KINDS
-from experiments.grokking.claims import lead, of_kind
+from experiments.grokking.report import lead, of_kind
 from experiments.shared import plots
 
 TEST, WARM, GREY = "#c8553d", "#b08d2f", "#8a8f94"

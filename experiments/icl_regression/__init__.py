@@ -18,7 +18,7 @@ import slt
 import sweeps
 import toymodels as tm
 from experiments.icl_regression.case import CHAINS, INIT, MEASURED, Case, triangle
-from experiments.icl_regression.claims import claims
+from experiments.icl_regression.report import claims
 from experiments.icl_regression.stages import boundaries
 from experiments.shared.curves import Setting, curves
 from experiments.shared.ranges import Count, Natural, Positive, at_least, between, checked

@@ -17,8 +17,8 @@ from typing_extensions import Doc
 import slt
 import sweeps
 import toymodels as tm
-from experiments.language.claims import claims
 from experiments.language.measures import DIMS, EARLIEST, corpus, levels, reading
+from experiments.language.report import claims
 from experiments.shared.curves import Setting, curves
 from experiments.shared.ranges import Count, Natural, Positive, at_least, between, checked, multiple
 

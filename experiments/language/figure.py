@@ -6,7 +6,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.language.claims import MAIN, bigram_minimum, boundaries
+from experiments.language.report import MAIN, bigram_minimum, boundaries
 from experiments.shared import plots, tell
 
 COLOURS = ("#1b6ca8", "#c8553d", "#4a7c3a", "#8a6fae")

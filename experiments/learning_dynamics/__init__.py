@@ -22,8 +22,8 @@ import sweeps
 import toymodels as tm
 from experiments.learning_dynamics.cases import CHAINS, Case, digon_gain, equal_features, key, octahedron
 from experiments.learning_dynamics.changes import transitions
-from experiments.learning_dynamics.claims import claims
 from experiments.learning_dynamics.geometry import counted, figure_name
+from experiments.learning_dynamics.report import claims
 from experiments.shared.curves import Setting, curves
 from experiments.shared.ranges import Count, Natural, Positive, at_least, between, checked
 

@@ -16,8 +16,8 @@ import xarray as xr
 from typing_extensions import Doc
 
 import slt
-from experiments.llc_calibration.claims import claims
 from experiments.llc_calibration.networks import deep_linear
+from experiments.llc_calibration.report import claims
 from experiments.llc_calibration.small import LEAPFROG, SAMPLERS, compare, rescaling
 from experiments.shared.ranges import Count, Natural, Positive, at_least, between, checked
 

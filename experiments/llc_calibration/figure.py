@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from experiments.llc_calibration.claims import REQUIRED, known, relative, singular
+from experiments.llc_calibration.report import REQUIRED, known, relative, singular
 from experiments.shared import plots
 
 OURS, ODD, GREY, INK = "#1b6ca8", "#c8553d", "#8a8f94", "#2f3e46"

@@ -15,7 +15,7 @@ from typing_extensions import Doc
 import slt
 import sweeps
 from experiments.markov_induction.case import Case
-from experiments.markov_induction.claims import SETTLE, claims
+from experiments.markov_induction.report import SETTLE, claims
 from experiments.shared.curves import Setting
 from experiments.shared.ranges import Count, Positive, at_least, between, checked
 

@@ -5,7 +5,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.markov_induction.claims import crossing, localised, study
+from experiments.markov_induction.report import crossing, localised, study
 from experiments.shared import plots, tell
 
 KL = {"uniform": "#8a8f94", "unigram": "#b08d2f", "bigram": "#1b6ca8", "true": "#2f3e46"}

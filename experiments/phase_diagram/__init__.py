@@ -20,7 +20,7 @@ import slt
 import sweeps
 import toymodels as tm
 from experiments.phase_diagram import theory
-from experiments.phase_diagram.claims import claims
+from experiments.phase_diagram.report import claims
 from experiments.shared.ranges import Count, Positive, Seed, between, checked
 
 __all__ = ["COST", "PRESETS", "claims", "plot", "run"]

@@ -10,7 +10,7 @@ from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from experiments.phase_diagram.claims import HALF, competitors, winners
+from experiments.phase_diagram.report import HALF, competitors, winners
 from experiments.phase_diagram.theory import NAMES, boundary
 from experiments.shared import plots
 

@@ -17,7 +17,7 @@ import slt
 import sweeps
 import toymodels as tm
 from experiments.saturation.case import CALIBRATE, CHAINS, CHANCE, TARGET, Case, Local, quadratic
-from experiments.saturation.claims import claims
+from experiments.saturation.report import claims
 from experiments.shared.curves import Setting, curves
 from experiments.shared.ranges import Count, NonNegative, Positive, at_least, between, checked
 

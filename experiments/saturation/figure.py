@@ -8,7 +8,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.saturation.claims import exact, learned_at, rank, shares, steps, trouble
+from experiments.saturation.report import exact, learned_at, rank, shares, steps, trouble
 from experiments.shared import plots
 
 LOSS, LOOSE, LOCAL, GREY, BAD = "#1b6ca8", "#b08d2f", "#c8553d", "#8a8f94", "#7b2d8b"

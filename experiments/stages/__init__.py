@@ -14,8 +14,8 @@ from typing_extensions import Doc
 
 import slt
 from experiments.shared.ranges import Count, Positive, between, checked
-from experiments.stages.claims import claims
 from experiments.stages.methods import METHODS, NEAR, SHAPES, TRUTH, Found, X, curves
+from experiments.stages.report import claims
 
 __all__ = ["COST", "PRESETS", "claims", "plot", "run"]
 

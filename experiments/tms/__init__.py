@@ -19,7 +19,7 @@ import toymodels as tm
 from experiments.shared.curves import Setting
 from experiments.shared.ranges import Count, Natural, NonNegative, Positive, at_least, between, checked, multiple
 from experiments.tms.case import DIMS, FEATURES, Case, named, reading, transitions
-from experiments.tms.claims import claims
+from experiments.tms.report import claims
 
 __all__ = ["COST", "PRESETS", "claims", "plot", "run"]
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 import slt.plots
 import toymodels as tm
 from experiments.shared import plots
-from experiments.tms.claims import places, sequences, usable
+from experiments.tms.report import places, sequences, usable
 
 DASHED: Any = dict(color="#8a8f94", lw=1, ls=(0, (4, 3)))
 

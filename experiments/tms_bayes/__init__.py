@@ -21,9 +21,9 @@ import slt
 import sweeps
 import toymodels as tm
 from experiments.shared.ranges import Count, between, checked
-from experiments.tms_bayes.claims import CHAINS, OTHER, SMC, claims
 from experiments.tms_bayes.polygons import descend, phase
 from experiments.tms_bayes.prediction import FEATURES, PHASES, free_energy
+from experiments.tms_bayes.report import CHAINS, OTHER, SMC, claims
 
 __all__ = ["COST", "PRESETS", "claims", "plot", "run"]
 

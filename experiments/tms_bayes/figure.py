@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.shared import plots
-from experiments.tms_bayes.claims import named, sampled
 from experiments.tms_bayes.prediction import A_PRIORI, LOSS, WITH_CONSTANT, occupancy
+from experiments.tms_bayes.report import named, sampled
 
 LINES = {LOSS: ("#9aa0a6", ":"), A_PRIORI: ("#c8442b", "-"), WITH_CONSTANT: ("#2f6690", "--")}
 COLOURS = ["#f4c88b", "#eba553", "#d9822b", "#8fc0a9", "#4f9173", "#5b7db1", "#e4e6e8", "#222222"]  # of the phases

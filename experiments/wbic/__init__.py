@@ -17,8 +17,8 @@ from typing_extensions import Doc
 import slt
 import sweeps
 from experiments.shared.ranges import at_least, between, checked
-from experiments.wbic.claims import claims
 from experiments.wbic.models import GAMMA, MODELS, TRUTH, exact, loss, sample, truth
+from experiments.wbic.report import claims
 
 __all__ = ["COST", "PRESETS", "claims", "plot", "run"]
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.shared import plots
-from experiments.wbic.claims import aic, asymptotic, bic, mean
+from experiments.wbic.report import aic, asymptotic, bic, mean
 
 EXACT, CHAINS, FORMULA, OBVIOUS, GREY = "black", "#c8553d", "#1b6ca8", "#b08d2f", "#8a8f94"
 ABOUT = {"regular": r"$y = w\cdot x$, $\lambda = 3/2$", "singular": r"$y = abx$, truth 0, $\lambda = 1/2$, $m = 2$"}

@@ -9,7 +9,7 @@ import sweeps
 import toymodels as tm
 from experiments.geometry import claims, figures, over
 from experiments.geometry.case import Case, deviation
-from experiments.geometry.claims import line, regular
+from experiments.geometry.report import line, regular
 
 CASE = Case(6, 2, std=0.3, rate=3e-3, steps=40, batch_size=32, seed=3, prng=tm.lowbias32)
 GRID = over(np.geomspace(1, 0.1, 5))

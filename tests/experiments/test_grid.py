@@ -8,7 +8,7 @@ from jax.flatten_util import ravel_pytree
 
 import slt
 from experiments.grid.cases import CASES
-from experiments.grid.claims import cells, plateaus, silent
+from experiments.grid.report import cells, plateaus, silent
 
 AXES = ("model", "step_size", "nbeta", "gamma")
 NAN = np.nan

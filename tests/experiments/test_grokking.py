@@ -6,7 +6,7 @@ import xarray as xr
 
 from experiments import grokking
 from experiments.grokking.announce import ANNOUNCERS, ahead, jumps, memorised, ratio, ratios, silent, sounded
-from experiments.grokking.claims import lead
+from experiments.grokking.report import lead
 
 STEP = np.arange(0, 2000, 100)
 TIME = len(STEP)

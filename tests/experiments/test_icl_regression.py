@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from experiments.icl_regression.claims import change, claims, over_runs
+from experiments.icl_regression.report import change, claims, over_runs
 from experiments.icl_regression.stages import READINGS, boundaries, edges
 
 STEPS = np.array([0, *np.round(np.geomspace(30, 3000, 19)).astype(int)])

@@ -8,7 +8,7 @@ import xarray as xr
 
 import toymodels as tm
 from experiments.language import measures
-from experiments.language.claims import bigram_minimum, boundaries, outside, rises, temperature
+from experiments.language.report import bigram_minimum, boundaries, outside, rises, temperature
 
 CONTEXT = 16
 rng = np.random.default_rng(0)

@@ -9,7 +9,7 @@ import xarray as xr
 import slt
 import toymodels as tm
 from experiments.llc_calibration import networks, small
-from experiments.llc_calibration.claims import errors, known, singular
+from experiments.llc_calibration.report import errors, known, singular
 from experiments.llc_calibration.small import INPUTS, SIZE
 
 LAST = slt.Fold(lambda params: params, lambda _, params: params)

@@ -8,7 +8,7 @@ import xarray as xr
 
 from experiments.markov_induction import FINE, schedule
 from experiments.markov_induction.case import DECAYED, Case
-from experiments.markov_induction.claims import SETTLE, crossing, localised, peak, phases
+from experiments.markov_induction.report import SETTLE, crossing, localised, peak, phases
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 from experiments.phase_diagram import _nodes, _train, claims, fate, population_loss
-from experiments.phase_diagram.claims import competitors, ends, winners
+from experiments.phase_diagram.report import competitors, ends, winners
 from experiments.phase_diagram.theory import (
     CONFUSED,
     DEDICATED,

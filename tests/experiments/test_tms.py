@@ -8,7 +8,7 @@ import xarray as xr
 
 import toymodels as tm
 from experiments.tms.case import FEATURES, LOSS_NOISE, SETTLE, Case, named, transitions
-from experiments.tms.claims import EXPECTED, places, sequences
+from experiments.tms.report import EXPECTED, places, sequences
 
 TIMES = 20
 

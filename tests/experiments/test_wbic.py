@@ -11,8 +11,8 @@ import xarray as xr
 from scipy.stats import multivariate_normal, norm
 
 from experiments.shared.claims import checked
-from experiments.wbic.claims import asymptotic, claims
 from experiments.wbic.models import MODELS, REGULAR, SINGULAR, TRUTH, exact, loss, sample
+from experiments.wbic.report import asymptotic, claims
 
 N = 20
 quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
