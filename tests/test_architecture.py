@@ -12,12 +12,11 @@ from experiments.experiment import sources
 
 ROOT = Path(__file__).parent.parent
 LEAVES = ("toymodels", "slt", "sweeps")
-EARLIER = tuple(path.parent for path in sources().values() if "@checked" not in path.read_text())  # not yet moved
 
 
 def python(*folders: str) -> list[Path]:
     found = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
-    return [path.relative_to(ROOT) for path in found if path.parent not in EARLIER]
+    return [path.relative_to(ROOT) for path in found]
 
 
 SOURCES, REST = python(*LEAVES, "experiments"), python("tests", "examples")
@@ -75,7 +74,7 @@ def test_only_models_import_flax():
 
 def test_no_module_is_named_like_a_function_in_it():
     kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-    for path in (path for path in SOURCES if path.parts[0] in LEAVES):
+    for path in SOURCES:
         names = {node.name for node in ast.parse((ROOT / path).read_text()).body if isinstance(node, kinds)}
         assert dotted(path).rpartition(".")[2] not in names, path
 
@@ -112,5 +111,5 @@ def test_annotations_are_evaluated(path):
 @pytest.mark.parametrize(("name", "path"), sources().items())
 def test_a_laboratory_is_short(name, path):
     files = [path] if path.stem != "__init__" else list(path.parent.rglob("*.py"))
-    if path.parent not in EARLIER and "benchmarks" not in path.parts:
+    if "benchmarks" not in path.parts:
         assert sum(len(file.read_text().splitlines()) for file in files) <= 550

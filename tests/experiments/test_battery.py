@@ -15,7 +15,7 @@ from experiments.experiment import find, presets, sources
 from experiments.shared.ranges import check
 
 FOUND = [str(Path(__file__).parent / "example.py")]
-FOUND += [name for name, path in sources().items() if "@checked" in path.read_text()]
+FOUND += list(sources())
 ALL = pytest.mark.parametrize("name", FOUND, ids=lambda name: Path(name).stem)
 NUMBERS = (-1, 0, math.inf, math.nan, 10**12, 0.5, 2**32, 10**400, True, None, "three", (1, 2))
 OTHERS = ("", "three", "../x", 3, None, True, (), (-1,), (0,), (math.nan,), ("three",))

@@ -21,8 +21,11 @@ from experiments.benchmarks.speed import measure
 from experiments.benchmarks.speed.comparisons import COMPARISONS, our_works
 from experiments.benchmarks.speed.report import claims, plot
 from experiments.benchmarks.speed.sides import Sides, python
+from experiments.shared.ranges import checked
 
-__all__ = ["PRESETS", "claims", "plot", "run"]
+__all__ = ["COST", "PRESETS", "claims", "plot", "run"]
+
+COST = "minutes: it says how many before it begins"
 
 PRESETS = {
     "smoke": dict(compare="chains", rounds=2, scale=0.02, peers="none"),
@@ -33,6 +36,7 @@ PRESETS = {
 Kind = Literal["everything", "train", "chains", "transformer", "curve", "growth"]
 
 
+@checked
 def run(
     *,
     compare: Annotated[Kind, Doc("what to compare")] = "everything",
