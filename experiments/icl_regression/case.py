@@ -78,7 +78,8 @@ class Case(NamedTuple):
             key = jax.random.fold_in(tm.key(seed, MEASURE), few)
             batch = self.task(few, seed).sample(key, samples)
             x, y = tm.pairs(batch.x)
-            said = jax.vmap(lambda x: tm.guesses(self.model.apply({"params": params}, x)))(batch.x)  # type: ignore[arg-type]
+            predict: Any = lambda x: self.model.apply({"params": params}, x)
+            said = jax.vmap(lambda x: tm.guesses(predict(x)))(batch.x)
             best = jax.vmap(lambda x, y: tm.ridge(x, y, noise))(x, y)
             among = jax.vmap(lambda x, y: tm.dmmse(x, y, W, noise))(x, y)
             differences = (said - y, said, said - best, said - among, best - y, among - y, y)

@@ -14,7 +14,7 @@ from importlib.metadata import version
 
 import models
 import torch
-from serve import Answer, Clock, Prebatched, Request, coefficients, serve, shuffled_batches
+from worker import Answer, Clock, Prebatched, Request, coefficients, serve, shuffled_batches
 
 
 def batched(items: Iterable, size: int) -> Iterator[tuple]:

@@ -14,7 +14,7 @@ import models
 import torch
 from devinterp.optim.sgld import SGLD
 from devinterp.slt.sampler import estimate_learning_coeff_with_summary
-from serve import Answer, Clock, Prebatched, Request, coefficients, serve, shuffled_batches
+from worker import Answer, Clock, Prebatched, Request, coefficients, serve, shuffled_batches
 
 
 def evaluate(model: torch.nn.Module, batch: Any) -> torch.Tensor:

@@ -21,7 +21,7 @@ import models
 import torch
 from datasets import Dataset
 from devinterp.slt.llc import llc
-from serve import Answer, Clock, Request, coefficients, count_of_batches, serve
+from worker import Answer, Clock, Request, coefficients, count_of_batches, serve
 
 MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from serve import Request
 from torch import nn
 from torch.nn import functional as F
+from worker import Request
 
 
 class TiedAutoencoder(nn.Module):

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import models
 import torch
-from serve import Answer, Clock, Request, serve, shuffled_batches
+from worker import Answer, Clock, Request, serve, shuffled_batches
 
 LEARNING_RATE = 1e-3
 ZERO = torch.zeros(())
