@@ -17,7 +17,7 @@ import slt
 import toymodels as tm
 from experiments.grokking.case import mlp, runs, transformer
 from experiments.grokking.report import claims
-from experiments.shared.curves import Setting
+from experiments.shared.coefficient_curves import Setting
 from experiments.shared.ranges import Count, Natural, Positive, at_least, between, checked
 
 __all__ = ["COST", "PRESETS", "claims", "plot", "run"]

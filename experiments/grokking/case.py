@@ -13,7 +13,7 @@ from jaxtyping import Array, Scalar
 import slt
 import sweeps
 import toymodels as tm
-from experiments.shared.curves import Setting, curves
+from experiments.shared.coefficient_curves import Setting, curves
 
 SHARE = 0.4  # of all questions that are trained on
 KINDS = {"grokking": (1.0, 1), "no decay": (0.0, 1), "few data": (1.0, 3)}  # weight decay; copies of a question

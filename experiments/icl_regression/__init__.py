@@ -20,7 +20,7 @@ import toymodels as tm
 from experiments.icl_regression.case import CHAINS, INIT, MEASURED, Case, triangle
 from experiments.icl_regression.report import claims
 from experiments.icl_regression.stages import boundaries
-from experiments.shared.curves import Setting, curves
+from experiments.shared.coefficient_curves import Setting, curves
 from experiments.shared.ranges import Count, Natural, Positive, at_least, between, checked
 
 __all__ = ["COST", "PRESETS", "claims", "plot", "run"]

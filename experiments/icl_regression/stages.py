@@ -4,7 +4,7 @@ import numpy as np
 import xarray as xr
 
 import slt
-from experiments.shared.curves import transitions
+from experiments.shared.coefficient_curves import transitions
 
 READINGS = ("loss", "loose", "localised", "localised, hotter")  # the curves whose stages are looked for
 MOST = 8  # milestones of a curve that are kept

@@ -19,7 +19,7 @@ import sweeps
 import toymodels as tm
 from experiments.language.measures import DIMS, EARLIEST, corpus, levels, reading
 from experiments.language.report import claims
-from experiments.shared.curves import Setting, curves
+from experiments.shared.coefficient_curves import Setting, curves
 from experiments.shared.ranges import Count, Natural, Positive, at_least, between, checked, multiple
 
 __all__ = ["COST", "PRESETS", "claims", "plot", "run"]

@@ -6,7 +6,7 @@ import xarray as xr
 import slt
 from experiments.shared import tell
 from experiments.shared.claims import Claim, every, median, share
-from experiments.shared.curves import bends, meeting, places
+from experiments.shared.coefficient_curves import bends, meeting, places
 from experiments.shared.tell import ASKED
 
 HOOGLAND, WANG = "Hoogland et al. 2024, published files", "Wang et al. 2024"

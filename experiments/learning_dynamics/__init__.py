@@ -24,7 +24,7 @@ from experiments.learning_dynamics.cases import CHAINS, Case, digon_gain, equal_
 from experiments.learning_dynamics.changes import transitions
 from experiments.learning_dynamics.geometry import counted, figure_name
 from experiments.learning_dynamics.report import claims
-from experiments.shared.curves import Setting, curves
+from experiments.shared.coefficient_curves import Setting, curves
 from experiments.shared.ranges import Count, Natural, Positive, at_least, between, checked
 
 __all__ = ["COST", "PRESETS", "claims", "plot", "run"]

@@ -16,7 +16,7 @@ import slt
 import sweeps
 from experiments.markov_induction.case import Case
 from experiments.markov_induction.report import SETTLE, claims
-from experiments.shared.curves import Setting
+from experiments.shared.coefficient_curves import Setting
 from experiments.shared.ranges import Count, Positive, at_least, between, checked
 
 __all__ = ["COST", "PRESETS", "claims", "plot", "run"]

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PyTree
 import slt
 import sweeps
 import toymodels as tm
-from experiments.shared.curves import Setting, curves
+from experiments.shared.coefficient_curves import Setting, curves
 
 At = Mapping[str, Array]  # a point of the grid
 WIDTH = 16

@@ -5,7 +5,7 @@ import xarray as xr
 
 from experiments.shared import tell
 from experiments.shared.claims import Claim, every, mean, median, share
-from experiments.shared.curves import largest, transitions
+from experiments.shared.coefficient_curves import largest, transitions
 
 EDELMAN, TRIAL = "Edelman et al. 2024", "earlier trial, one run"
 SETTLE = 3  # estimates at the start, of a model that leaves the uniform prediction, in which no transition is sought

@@ -18,7 +18,7 @@ import sweeps
 import toymodels as tm
 from experiments.saturation.case import CALIBRATE, CHAINS, CHANCE, TARGET, Case, Local, quadratic
 from experiments.saturation.report import claims
-from experiments.shared.curves import Setting, curves
+from experiments.shared.coefficient_curves import Setting, curves
 from experiments.shared.ranges import Count, NonNegative, Positive, at_least, between, checked
 
 __all__ = ["COST", "PRESETS", "claims", "plot", "run"]

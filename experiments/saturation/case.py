@@ -11,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 import toymodels as tm
-from experiments.shared.curves import Setting
+from experiments.shared.coefficient_curves import Setting
 
 START, TRAIN, CHAINS, CALIBRATE = range(4)  # purposes of a seed's keys
 TARGET = (4.0, 2.0, 1.0, 0.0, 0.0, 0.0)  # singular values to be learned

@@ -16,7 +16,7 @@ from typing_extensions import Doc
 import slt
 import sweeps
 import toymodels as tm
-from experiments.shared.curves import Setting
+from experiments.shared.coefficient_curves import Setting
 from experiments.shared.ranges import Count, Natural, NonNegative, Positive, at_least, between, checked, multiple
 from experiments.tms.case import DIMS, FEATURES, Case, named, reading, transitions
 from experiments.tms.report import claims

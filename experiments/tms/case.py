@@ -13,7 +13,7 @@ import slt
 import sweeps
 import toymodels as tm
 from experiments.shared import tell
-from experiments.shared.curves import Setting, curves
+from experiments.shared.coefficient_curves import Setting, curves
 
 At = Mapping[str, Array]  # a point of the grid, with its seed and bias_scale
 FEATURES, HIDDEN = 6, 2

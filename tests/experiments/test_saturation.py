@@ -7,7 +7,7 @@ import xarray as xr
 import slt
 from experiments.saturation.case import Local, quadratic
 from experiments.saturation.report import claims, exact, learned_at, rank, shares, steps, transitions
-from experiments.shared.curves import Setting
+from experiments.shared.coefficient_curves import Setting
 
 TARGET, NBETA = np.array([4.0, 2.0, 1.0, 0, 0, 0]), np.array([1.0, 3e4, 3e4])
 STARTS = ((6, 12, 18), (4, 11, 19))  # of the plateaus of 1, 2 and 3 learned values, of two runs

@@ -9,7 +9,7 @@ import slt
 import sweeps
 import toymodels as tm
 from experiments.shared import tell
-from experiments.shared.curves import Setting, curves, largest, places, transitions
+from experiments.shared.coefficient_curves import Setting, curves, largest, places, transitions
 
 H = np.array([1.0, 4.0], np.float32)
 SETTINGS = {
