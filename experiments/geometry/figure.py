@@ -27,7 +27,7 @@ def draw(results: xr.Dataset) -> Figure:
     return figure
 
 
-def _level(axis: Axes, at: float, name: str, shift: float = -3) -> None:
+def _level(axis: Axes, at: float, name: str, shift: float = -3.0) -> None:
     """A dashed line, and its name on the right."""
     axis.axhline(at, color=GREY, lw=0.8, ls="--")
     place: Any = dict(xycoords=("axes fraction", "data"), xytext=(3, shift), textcoords="offset points")
@@ -38,7 +38,7 @@ def _geometry(axis: Axes, results: xr.Dataset, x: np.ndarray) -> None:
     D = results.dimensionality.values
     jitter = (x[1] / x[0]) ** np.random.default_rng(0).uniform(-0.35, 0.35, D.shape)
     for name, fraction in LINES.items():
-        _level(axis, float(fraction), f"{fraction} {name}", -8 if name == "square antiprism" else -3)
+        _level(axis, float(fraction), f"{fraction} {name}", -8.0 if name == "square antiprism" else -3.0)
     axis.scatter(x[:, None] * jitter, D, s=5, alpha=0.5, color=BLUE, linewidths=0)
     axis.plot(x, final(results), "o-", color="black", ms=4)
     axis.set(title=r"Dimensionality $D_i$ of each feature; line: $D^* = m/\|W\|_F^2$")
@@ -48,7 +48,7 @@ def _coefficient(axis: Axes, results: xr.Dataset, x: np.ndarray) -> None:
     value, (low, high) = results.value.values, regular(results)
     axis.errorbar(x, value, 2 * results.stderr.values, fmt="o-", color=ORANGE, label=r"$\hat\lambda$, chains")
     axis.plot(x, (results.gaussian + results.slope).values, "x", color="black", label="Hessian and gradient")
-    _level(axis, low, "kept subspace free", -8)
+    _level(axis, low, "kept subspace free", -8.0)
     _level(axis, high, "only rotations free")
     below = x[value < 0]
     axis.plot(below, np.zeros(len(below)), "v", color=ORANGE, ms=9, clip_on=False, label="below 0")

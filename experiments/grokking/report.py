@@ -50,7 +50,8 @@ def jumped(part: xr.Dataset, model: str) -> list[Claim]:
 def falls(part: xr.Dataset, model: str, setting: str) -> list[Claim]:
     """lambda-hat from memorisation to the end, in each kind of run, and what the train loss says of it."""
     value, loss, since, made = part.value.sel(setting=setting).values, part.loss.values, memorised(part), []
-    left = value[:, -1] / value[np.arange(len(since)), np.minimum(since, value.shape[1] - 1)]
+    with np.errstate(invalid="ignore", divide="ignore"):  # of a run that went non-finite
+        left = value[:, -1] / value[np.arange(len(since)), np.minimum(since, value.shape[1] - 1)]
     for kind in KINDS:
         own, text = left[part.kind.values == kind], f"{model}, {kind}, {setting}: lambda-hat, end / memorised"
         if kind == GROKKING and own.size:

@@ -49,7 +49,7 @@ def settled(results: xr.Dataset) -> int:
 
 def digon(results: xr.Dataset) -> float:
     """What one digon spares, as a share of the loss at the end."""
-    return float(results.attrs["digon_gain"] / np.nanmedian(results.level_loss.values[:, -1]))
+    return float(results.attrs["digon_gain"]) / float(np.nanmedian(results.level_loss.values[:, -1]))
 
 
 def usable(results: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:

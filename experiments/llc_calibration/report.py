@@ -41,7 +41,7 @@ def networks(results: xr.Dataset) -> list[Claim]:
     for i, n in enumerate(results.samples.values):
         error = errors(value[:, i], results, there)
         text, holds = f"|lambda-hat/lambda - 1| of deep linear networks, n = {n:.0e}", _at_most(error, REFERENCE)
-        made.append(median(text, error, TRIAL, "<= .044, as there", holds=holds, headline=n > 1e5))
+        made.append(median(text, error, TRIAL, "<= .044, as there", holds=holds, headline=bool(n > 1e5)))
     ours, theirs = (errors(estimate, results, odd) for estimate in (value[:, -1], gaussian))
     better = bool(np.median(ours) < np.median(theirs)) if odd.any() else None
     where = "where half the rank of the Hessian is wrong"

@@ -98,7 +98,7 @@ def largest(found: Sequence[Sequence[slt.ChangePoint]]) -> list[list[int]]:
     return [[max(run, key=lambda change: abs(change.jump)).index] if len(run) else [] for run in found]
 
 
-def places(found: Sequence[Sequence[slt.ChangePoint]]) -> list[list[int]]:
+def places(found: Sequence[Sequence[slt.ChangePoint | slt.SlopeChange]]) -> list[list[int]]:
     """The places of all changes of every run."""
     return [[change.index for change in run] for run in found]
 
