@@ -54,14 +54,22 @@ def run(
 ) -> xr.Dataset:
     """Train over the plane, keep the best model of each fate, estimate its learning coefficient."""
     s, r = np.geomspace(0.01, 1, points), np.geomspace(0.1, 10, points)
-    every_s, every_r = (np.ravel(axis).astype(np.float32) for axis in np.meshgrid(s, r, indexing="ij"))
-    at, planes = {"s": every_s, "r": every_r, "index": np.arange(points**2, dtype=np.int32)}, []
-    for n in (2, 3):
-        best = _best(_train(n, at, models=models, steps=steps, rate=rate, order=order, seed=seed))
+    plane = np.stack(np.meshgrid(s, r, indexing="ij")).reshape(2, -1)
+    planes, known = [], []
+    for n, more in ((2, list(theory.MINIMA)), (3, [])):
+        at = _points(np.concatenate([plane, np.reshape(more, (-1, 2)).T], axis=1))
+        trained = _train(n, at, models=models, steps=steps, rate=rate, order=order, seed=seed)
+        known.append(trained["loss"].min("model").values[points**2 :])
+        at, best = _points(plane), _best(trained.isel(point=slice(points**2)))
         found = _estimate(n, best, at, order=order, nbeta=nbeta, gamma=gamma, sampling=sampling, seed=seed)
         planes.append(_labelled(n, best, at, found, (s, r)))
     both: Any = xr.concat(planes, xr.Variable("features", [2, 3]))
-    return both
+    return both.assign(known_minimum=("known", known[0]))
+
+
+def _points(at: Float[np.ndarray, "2 k"]) -> At:
+    s, r = at.astype(np.float32)
+    return {"s": s, "r": r, "index": np.arange(len(s), dtype=np.int32)}
 
 
 def plot(results: xr.Dataset) -> Any:

@@ -34,3 +34,5 @@ def boundary(r: Float[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
 
 
 TRIPLE_POINT = 1.0, 4 / 7  # r, s: all three fates have one loss
+MINIMA = {(0.3, 1.0): 0.02931, (0.05, 1.0): 0.00083, (0.3, 0.3): 0.01826, (0.8, 1.0): 0.10552, (1.0, 1.0): 1 / 12}
+"""(s, r) -> the least loss of two features in one dimension over all W and b, by a search from many starts."""

@@ -11,6 +11,7 @@ from experiments.phase_diagram.theory import (
     CONFUSED,
     DEDICATED,
     IGNORED,
+    MINIMA,
     NAMES,
     SUPERPOSED,
     TRIPLE_POINT,
@@ -105,7 +106,8 @@ def planted() -> xr.Dataset:
     One point of each plane is of the third phase, in which a feature is half kept.
     """
     s, r = np.geomspace(0.01, 1, 25), np.geomspace(0.1, 10, 25)
-    return xr.concat([plane(2, 2.0, s, r), plane(3, 4.0, s, r)], xr.Variable("features", [2, 3]))
+    planes = xr.concat([plane(2, 2.0, s, r), plane(3, 4.0, s, r)], xr.Variable("features", [2, 3]))
+    return planes.assign(known_minimum=("known", list(MINIMA.values())))
 
 
 def plane(n: int, half: float, s: np.ndarray, r: np.ndarray) -> xr.Dataset:
@@ -146,6 +148,7 @@ def test_claims_hold_of_what_is_known():
         ("winner", lambda winner: np.roll(winner, 3, axis=1), {"trained fate", "up to", "triple point", "third phase"}),
         ("winner", lambda winner: np.where(winner == CONFUSED, DEDICATED, winner), {"a third phase"}),
         ("kept", lambda kept: np.roll(kept, 4, axis=1), {"r > 1: the two others"}),
+        ("known_minimum", lambda known: known + 2e-4, {"least loss at 5 points"}),
         ("value", lambda value: 0.8 * value, {"lambda-hat of the winner is half"}),
     ],
 )
