@@ -45,6 +45,8 @@ def main(argv: list[str]) -> int:
             _experiment(argv)
     except ValueError as error:
         return _failed(2, f"error: {error}{_place(error, argv[0])}")
+    except BrokenPipeError:  # whoever read the output has left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, MemoryError) as error:
         return _failed(1, f"stopped: {error}\nWhat was finished is kept. Make room, and repeat the command.")
     except KeyboardInterrupt:
