@@ -104,8 +104,6 @@ def _configure(how: Any) -> None:
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ and not cache.startswith("~"):  # a user without a home
         jax.config.update("jax_compilation_cache_dir", f"{cache}/toymodels-slt")
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    if how and how.preset == "smoke":  # a trial of a few steps, whose time is that of compiling
-        jax.config.update("jax_disable_most_optimizations", True)
     if how and (how.distributed or (how.coordinator, how.processes, how.process) != (None, None, None)):
         from sweeps import hosts
 
