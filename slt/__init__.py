@@ -8,6 +8,7 @@ imported when it is asked for; `slt.phases` and `slt.plots` are modules.
 import importlib
 from typing import Any
 
+from slt.adaptive import Result, llc
 from slt.calibration import Calibration, calibrate
 from slt.chains import Chains, Covariance, Fold, Sampling, covariance, jackknife, pooled, run_chains, together
 from slt.curves import Regression, curve_verdict, regress
@@ -18,6 +19,7 @@ from slt.samplers.hamiltonian import hmc, nuts
 from slt.samplers.langevin import mala, sgld
 from slt.samplers.momentum import sghmc, sgnht
 from slt.samplers.preconditioned import adam_sgld, rmsprop_sgld
+from slt.samplers.underdamped import ghmc, kinetic
 from slt.statistics import autocorrelation_time, ess, rhat, step_bias
 
 _BY_MODULE = {

@@ -40,14 +40,19 @@ def together(*folds: Fold) -> Fold:
 
 
 NOTHING = Fold(lambda params: (), lambda carry, params: carry)
+Observe = Callable[[Params, Params], Any]  # of a position and grad U there: what is recorded of each draw
 
 
 class Chains(NamedTuple):
-    """What chains leave behind: recorded losses, mean acceptance after the warm-up, and the last carry of the fold."""
+    """What chains leave behind: recorded losses, mean acceptance after the warm-up, and the last carry of the fold.
+
+    seen: what `observe` made of each draw, with leading axes (chains, draws).
+    """
 
     loss: Float[Array, "chains draws"]
     acceptance: Float[Array, " chains"]
     folded: Any
+    seen: Any = ()
 
 
 def run_chains(
@@ -58,10 +63,11 @@ def run_chains(
     sampling: Sampling,
     *,
     fold: Fold = NOTHING,
+    observe: Observe = lambda params, grad: (),
 ) -> Chains:
     """Chains from `params`: `warmup` steps thrown away, then `draws * thin`, of which every thin-th is kept.
 
-    A draw is the position a kept step started from, where its loss is recorded and which `fold` sees.
+    A draw is the position a kept step started from, where its loss is recorded and which `fold` and `observe` see.
     """
     chains, warmup, draws, thin, _ = sampling
     require(">= 1", chains=chains, thin=thin)
@@ -72,18 +78,20 @@ def run_chains(
     def chain(key: Key[Array, ""]) -> Chains:
         key_init, key_steps = jax.random.split(key)
 
-        def step(carry: tuple[Any, Any], t: Array) -> tuple[tuple[Any, Any], tuple[Scalar, Scalar]]:
+        def step(carry: tuple[Any, Any], t: Array) -> tuple[tuple[Any, Any], tuple[Scalar, Scalar, Any]]:
             state, folded = carry
+            seen = observe(state.params, state.grad)
             if fold is not NOTHING:
                 is_draw = (t >= warmup) & ((t - warmup) % thin == 0)
                 skip = lambda folded, params: folded
                 folded = jax.lax.cond(is_draw, fold.update, skip, folded, state.params)
             state, info = sampler.step(jax.random.fold_in(key_steps, t), state, potential)
-            return (state, folded), (info.loss, info.acceptance)
+            return (state, folded), (info.loss, info.acceptance, seen)
 
         start = sampler.init(key_init, params, potential), fold.init(params)
-        (_, folded), (loss, acceptance) = jax.lax.scan(step, start, jnp.arange(warmup + draws * thin))
-        return Chains(loss[warmup::thin], jnp.mean(acceptance[warmup:]), folded)
+        (_, folded), (loss, acceptance, seen) = jax.lax.scan(step, start, jnp.arange(warmup + draws * thin))
+        kept = lambda leaf: leaf[warmup::thin]
+        return Chains(kept(loss), jnp.mean(acceptance[warmup:]), folded, jax.tree.map(kept, seen))
 
     with jax.debug_nans(False):  # chains that diverge are a finding, and no acceptance is NaN
         return jax.vmap(chain)(jax.random.split(key, chains))

@@ -18,15 +18,23 @@ MAX_RANKS = 1e-4  # significance
 MAX_SATURATION = 0.3
 MAX_STEP_BIAS = 0.2
 MIN_ACCEPTANCE = 0.2  # of a sampler that rejects
+MAX_IMPRECISION = 0.1  # standard error as a share of lambda-hat,
+MIN_IMPRECISION = 0.02  # and what it may be of a small one
+MAX_MISSING = 0.05  # of lambda-hat, by degrees of freedom that chains do not hold, or hold too many of
+MAX_TILT = 0.1  # of lambda-hat, by the gradient at w*
+MIN_Z = 4.0  # standard errors that tell such parts from zero
 MAX_BELOW = 0.05  # share of a chain's draws, from which on Chen et al. 2023 leave it out
 
 Kind = Literal[
     "diverged",
     "negative",
+    "not a minimum",
     "escaped",
     "not stationary",
     "too few effective draws",
     "chains disagree",
+    "slow directions",
+    "imprecise",
     "step size too large",
     "saturated",
     "rounded",
@@ -54,7 +62,8 @@ def verdict(llc: LLC) -> list[Finding]:
         chain, draw = np.argwhere(~np.isfinite(trace))[0]
         text = f"chain {chain} is not finite from draw {draw} on; take a step size ten times smaller"
         return [Finding("diverged", text)]
-    checks = (_negative, _escaped, _transient, _effective, _agreement, _step, _saturated, _rounded)
+    checks = (_negative, _tilted, _escaped, _transient, _effective, _agreement, _slow, _imprecise)
+    checks += (_step, _saturated, _rounded)
     return [finding for check in checks for finding in check(llc, trace)]
 
 
@@ -64,8 +73,7 @@ def findings(llc: LLC | Mapping[str, Any]) -> Shaped[np.ndarray, "..."]:
     llc: the estimates, or a data set of their fields.
     """
     if not isinstance(llc, LLC):
-        fields: Any = [np.asarray(llc[field]) for field in LLC._fields]
-        llc = LLC(*fields)
+        llc = from_fields(llc)
     kinds = [", ".join(finding.kind for finding in verdict(row)) for row in rows(llc)]
     return np.array(kinds, dtype=str).reshape(np.shape(llc.value))
 
@@ -74,7 +82,15 @@ def rows(llc: LLC) -> list[LLC]:
     """One estimate for each place along the leading axes."""
     shape = np.shape(llc.value)
     flat = jax.tree.map(lambda leaf: np.reshape(leaf, (-1, *np.shape(leaf)[len(shape) :])), llc)
-    return [LLC(*row) for row in zip(*flat, strict=True)]
+    return [jax.tree.map(lambda leaf, i=i: leaf[i], flat) for i in range(len(flat.value))]
+
+
+def from_fields(data: Mapping[str, Any]) -> LLC:
+    """The estimates whose fields are variables of a data set, as `sweeps.map` returns them."""
+    fields: Any = {field: np.asarray(data[field]) for field in LLC._fields if field != "held_by"}
+    prefix = "held_by."
+    by_leaf = {str(name): np.asarray(data[name]) for name in data if str(name).startswith(prefix)}
+    return LLC(**fields, held_by={name.removeprefix(prefix): values for name, values in by_leaf.items()})
 
 
 def _negative(llc: LLC, trace: Trace) -> Iterator[Finding]:
@@ -105,7 +121,7 @@ def _transient(llc: LLC, trace: Trace) -> Iterator[Finding]:
     rank = (1 + np.searchsorted(np.sort(late.ravel()), trace[:, 0])) / (1 + late.size)
     low = chi2.sf(-2 * np.log(rank).sum(), 2 * chains) < MAX_RANKS and first.mean() < 0.9 * late.mean()
     halves = late.mean() - trace[:, : trace.shape[1] // 2].mean()
-    drift = halves / (2 * float(llc.stderr)) if llc.stderr > 0 else 0.0
+    drift = halves / (2 * float(llc.plain_stderr)) if llc.plain_stderr > 0 else 0.0
     if abs(z) > MAX_DRIFT or low:
         text = f"the first tenth of the draws has the mean {first.mean():.3g}, the second half {late.mean():.3g} "
         yield Finding("not stationary", f"{text}({z:+.1f} standard errors); take a longer warmup")
@@ -134,6 +150,38 @@ def _agreement(llc: LLC, trace: Trace) -> Iterator[Finding]:
         yield Finding("chains disagree", text)
 
 
+def _slow(llc: LLC, trace: Trace) -> Iterator[Finding]:
+    """Fewer degrees of freedom than there are, by what is more than noise and may be more than a part of lambda-hat."""
+    missing = float(llc.free - llc.held)
+    if missing > MIN_Z * llc.held_stderr and missing / 2 > MAX_MISSING * abs(float(llc.value)):
+        text = f"the chains hold {float(llc.held):.3g} of {float(llc.free):.0f} degrees of freedom{_least(llc)}"
+        yield Finding("slow directions", f"{text}; take longer chains, ghmc() with its own metric, or a larger gamma")
+
+
+def _least(llc: LLC) -> str:
+    """The leaf of which the largest share is missing."""
+    shares = {name: (1 - held / free, held, free) for name, (held, _, free) in llc.held_by.items() if free > 0}
+    if len(shares) < 2:
+        return ""
+    name = max(shares, key=lambda name: shares[name])
+    return f" (the fewest in {name}: {shares[name][1]:.3g} of {shares[name][2]:.0f})"
+
+
+def _imprecise(llc: LLC, trace: Trace) -> Iterator[Finding]:
+    value, stderr = abs(float(llc.value)), float(llc.stderr)
+    if stderr > max(MAX_IMPRECISION * value, MIN_IMPRECISION):
+        times = (stderr / max(MAX_IMPRECISION * value, MIN_IMPRECISION)) ** 2
+        text = f"lambda-hat = {float(llc.value):.3g} +- {stderr:.2g}; take {np.ceil(times):.0f} times the draws"
+        yield Finding("imprecise", text)
+
+
+def _tilted(llc: LLC, trace: Trace) -> Iterator[Finding]:
+    tilt, stderr = float(llc.tilt), float(llc.tilt_stderr)
+    if abs(tilt) > MIN_Z * stderr and abs(tilt) > MAX_TILT * abs(float(llc.value)):
+        text = f"the gradient at w* puts {tilt:+.3g} +- {stderr:.2g} into lambda-hat, so w* is no minimum of this loss"
+        yield Finding("not a minimum", f"{text}; train longer, raise gamma, or give the weight decay of the training")
+
+
 def _step(llc: LLC, trace: Trace) -> Iterator[Finding]:
     """By the acceptance; where there is none, by what no learning coefficient can be."""
     acceptance, bias, most = float(llc.acceptance), float(llc.step_bias), float(llc.free) / 2
@@ -143,9 +191,12 @@ def _step(llc: LLC, trace: Trace) -> Iterator[Finding]:
             f"lambda-hat = {float(llc.value):.3g}, and half of the {2 * most:.0f} free parameters is the most it can be"
         )
         yield Finding(kind, f"{text}: steps or minibatches heat the chains; halve it")
-    if bias > MAX_STEP_BIAS:
-        text = f"acceptance {acceptance:.2f}, with which lambda-hat may be {bias:.0%} too large; halve it"
-        yield Finding(kind, text)
+    heated = float(llc.held - llc.free) > MIN_Z * llc.held_stderr
+    if bias > MAX_STEP_BIAS and (heated or not np.isnan(acceptance)):
+        seen = f"acceptance {acceptance:.2f}"
+        if np.isnan(acceptance):
+            seen = f"chains that hold {float(llc.held):.3g} of {float(llc.free):.0f} degrees of freedom"
+        yield Finding(kind, f"{seen}, with which lambda-hat may be {bias:.0%} too large; halve it")
     if llc.rejects and acceptance < MIN_ACCEPTANCE:
         yield Finding(kind, f"acceptance {acceptance:.2f}, so the chains hardly move; halve it")
 
@@ -160,8 +211,11 @@ def _saturated(llc: LLC, trace: Trace) -> Iterator[Finding]:
 def _rounded(llc: LLC, trace: Trace) -> Iterator[Finding]:
     """The least gap between two values of the trace is nbeta times the spacing of the loss's numbers, or more."""
     values = np.unique(trace)
-    if len(values) > 1 and (gap := np.diff(values).min()) > llc.stderr:
-        text = f"the draws of lambda-hat come in steps of {gap:.2g}, and its standard error is {float(llc.stderr):.2g}"
+    if len(values) > 1 and (gap := np.diff(values).min()) > llc.plain_stderr:
+        error = float(llc.plain_stderr)
+        text = (
+            f"the draws of lambda-hat come in steps of {gap:.2g}, and the standard error of their mean is {error:.2g}"
+        )
         yield Finding("rounded", f"{text}; let the loss return each example's loss less the one at w*, or use float64")
 
 

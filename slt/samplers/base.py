@@ -49,8 +49,9 @@ class Info(NamedTuple):
 class Sampler(NamedTuple):
     """init: (key, params, potential) -> state; step: (key, state, potential) -> (state, Info).
 
-    A state is a NamedTuple with a field `params`, the position: in float32 where the parameters have fewer bits, since
-    steps would be rounded away (see `promoted`). rejects: it has a Metropolis test, so no bias from its step size.
+    A state is a NamedTuple with fields `params`, the position, and `grad`, what the potential's gradient was there; in
+    float32 where the parameters have fewer bits, since steps would be rounded away (see `promoted`). rejects: it has a
+    Metropolis test, so no bias from its step size.
     """
 
     init: Callable[[Key[Array, ""], Params, Potential], Any]
@@ -66,14 +67,16 @@ def localised(
     nbeta: Number,
     gamma: Number,
     batch_size: int | None = None,
+    weight_decay: Number = 0.0,
     mask: PyTree | None = None,
 ) -> Potential:
     """U(w) = nbeta L(w) + (gamma/2) |w - centre|^2: the tempered posterior, held near `centre` by a Gaussian.
 
     Lau et al. 2023 (arXiv 2308.12108). L is the mean loss on `data`, or with `batch_size` the one on a minibatch drawn
-    with replacement. The loss is computed in the types of `centre`, the distance in those of the position.
+    with replacement. The loss is computed in the types of `centre`, the distance in those of the position. A model
+    that was trained with the penalty (weight_decay/2) |w|^2 is a minimum with it: U has nbeta times as much, L none.
     """
-    require(">= 0", nbeta=nbeta, gamma=gamma)
+    require(">= 0", nbeta=nbeta, gamma=gamma, weight_decay=weight_decay)
     refuse_other_than_floats(centre)
     size = count_examples(data)
     if batch_size is not None and not 1 <= batch_size <= size:
@@ -87,13 +90,12 @@ def localised(
             params = select(mask, params, jax.lax.stop_gradient(params))
         L = mean_loss(loss, jax.tree.map(lambda w, c: jnp.asarray(w, jnp.result_type(c)), params, centre), batch)
         distance = optax.tree.norm(optax.tree.sub(params, centre), squared=True)
-        return nbeta * L + gamma / 2 * distance, L
+        penalty = weight_decay / 2 * optax.tree.norm(params, squared=True)
+        return nbeta * (L + penalty) + gamma / 2 * distance, L
 
     def tempered(params: Params, loss_grad: Params) -> Params:
-        pull = optax.tree.sub(params, centre)
-        if mask is not None:
-            pull = select(mask, pull, optax.tree.zeros_like(pull))
-        return jax.tree.map(lambda g, p: nbeta * g + gamma * p, loss_grad, pull)
+        pull = jax.tree.map(lambda w, c: gamma * (w - c) + nbeta * weight_decay * w, params, centre)
+        return jax.tree.map(lambda g, p: nbeta * g + p, loss_grad, freed(mask, pull))
 
     return Potential(value, exact=batch_size is None, mask=mask, tempered=tempered)
 
@@ -159,11 +161,14 @@ def select(mask: PyTree, where_true: Params, where_false: Params) -> Params:
     return jax.tree.map(jnp.where, spread, where_true, where_false)
 
 
+def freed(mask: PyTree | None, tree: Params) -> Params:
+    """The tree with zeros at the frozen coordinates."""
+    return tree if mask is None else select(mask, tree, optax.tree.zeros_like(tree))
+
+
 def free_parameters(params: Params, mask: PyTree | None) -> Scalar:
     """How many coordinates move under `mask`."""
-    ones = optax.tree.ones_like(params)
-    free = ones if mask is None else select(mask, ones, optax.tree.zeros_like(ones))
-    return jnp.asarray(optax.tree.sum(free), jnp.float32)
+    return jnp.asarray(optax.tree.sum(freed(mask, optax.tree.ones_like(params))), jnp.float32)
 
 
 def langevin(key: Key[Array, ""], at: Point, step_size: Number | Params, potential: Potential) -> Params:

@@ -27,6 +27,7 @@ class Hamiltonian(NamedTuple):
 
     params: Params
     loss: Scalar
+    grad: Params
     kernel: Any
     h: Float[Array, ""]
     inverse_mass: Float[Array, " free"]
@@ -74,7 +75,7 @@ def _sampler(name: str, step_size: Number, adaptation: int, trajectory: dict[str
         position = ravel_pytree(params)[0][_free(params, potential.mask)]
         position = position.astype(jnp.result_type(float))  # BlackJAX's kernels take no narrower one
         adapted = adapt(key, position, _density(params, potential))
-        return _at(Hamiltonian(params, jnp.zeros(()), *adapted), potential)
+        return _at(Hamiltonian(params, jnp.zeros(()), params, *adapted), potential)
 
     def step(key: Key[Array, ""], state: Hamiltonian, potential: Potential) -> tuple[Hamiltonian, Info]:
         density = _density(state.params, potential)
@@ -90,9 +91,10 @@ def _raw(key: Key[Array, ""]) -> Array:
 
 
 def _at(state: Hamiltonian, potential: Potential) -> Hamiltonian:
-    """The state with parameters and loss at its kernel's position: the kernel knows U there, but not L."""
+    """The state with parameters, loss and grad U at its kernel's position: the kernel knows U there, but not L."""
     params = _filled(state.params, potential.mask)(state.kernel.position)
-    return state._replace(params=params, loss=_value(params, potential)[1])
+    grad = _filled(jax.tree.map(jnp.zeros_like, params), potential.mask)(-state.kernel.logdensity_grad)
+    return state._replace(params=params, loss=_value(params, potential)[1], grad=grad)
 
 
 def _density(params: Params, potential: Potential) -> Callable[[Array], Scalar]:

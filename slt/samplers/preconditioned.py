@@ -35,6 +35,7 @@ class Preconditioned(NamedTuple):
     params: Params
     energy: Scalar
     loss: Scalar
+    grad: Params
     mean: Params
     square: Params
     count: Int[Array, ""]
@@ -69,7 +70,8 @@ def adam_sgld(
         (loss, energy), g = jax.value_and_grad(swapped, has_aux=True)(params)
         mean = jax.tree.map(lambda m, g: momentum * m + (1 - momentum) * g, before.mean, g)
         square = jax.tree.map(lambda v, g: decay * v + (1 - decay) * g**2, before.square, g)
-        return Preconditioned(params, energy, loss, mean, square, before.count + 1)
+        grad = _tempered(potential)(params, g)
+        return Preconditioned(params, energy, loss, grad, mean, square, before.count + 1)
 
     def scaling(state: Preconditioned) -> Params:
         """G, by which the step size of each coordinate is multiplied."""
@@ -85,8 +87,9 @@ def adam_sgld(
     def init(key: Key[Array, ""], params: Params, potential: Potential) -> Preconditioned:
         _tempered(potential)
         params, none = base.promoted(params), jnp.zeros(())
+        zeros = optax.tree.zeros_like(params)
         fill = optax.tree.ones_like if v_init == "one" else optax.tree.zeros_like
-        before = Preconditioned(params, none, none, optax.tree.zeros_like(params), fill(params), jnp.zeros((), int))
+        before = Preconditioned(params, none, none, zeros, zeros, fill(params), jnp.zeros((), int))
         return observe(key, params, before, potential)
 
     def step(key: Key[Array, ""], state: Preconditioned, potential: Potential) -> tuple[Preconditioned, Info]:

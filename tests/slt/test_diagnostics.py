@@ -10,7 +10,7 @@ import pytest
 
 from slt.chains import Chains
 from slt.diagnostics import findings, rows, verdict
-from slt.estimate import estimate_llc, summary
+from slt.estimate import Seen, estimate_llc, summary
 from slt.samplers.langevin import mala, sgld
 from slt.statistics import autocorrelation_time, ess, rhat, step_bias, welford
 from slt.theory import regular_finite
@@ -58,8 +58,9 @@ def regular(seeds, *, chains, draws, d, phi, warmup=1000):
 def estimates(traces, acceptance=0.99, free=100):
     """The estimate of each row of traces (seeds, chains, draws)."""
     exact = bool(np.isfinite(acceptance))
-    known = dict(nbeta=1.0, loss_at_centre=jnp.zeros(()), exact=exact, rejects=False, free=free)
-    run = lambda trace: summary(Chains(trace, jnp.full(trace.shape[0], acceptance), ()), **known)
+    known = dict(nbeta=1.0, loss_at_centre=jnp.zeros(()), exact=exact, rejects=False, free={"w": jnp.float32(free)})
+    nothing = lambda trace: Seen(jnp.full((*trace.shape, 1), float(free)), jnp.zeros_like(trace), jnp.zeros_like(trace))
+    run = lambda trace: summary(Chains(trace, jnp.full(trace.shape[0], acceptance), (), nothing(trace)), **known)
     return rows(quick(jax.vmap(run))(traces))
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from slt.chains import Chains
 from slt.diagnostics import verdict
-from slt.estimate import estimate_llc, summary
+from slt.estimate import Seen, estimate_llc, summary
 from slt.grid import llc_grid, plateau
 from slt.samplers.langevin import sgld
 from slt.theory import regular_finite
@@ -76,8 +76,10 @@ def exactly(values, draws=1000):
     """Estimates from independent draws whose means are `values`: four chains of lambda times a gamma variable."""
     values = np.asarray(values, float)
     draw = np.random.default_rng(0).gamma(2, 1 / 2, size=(*values.shape, 4, draws)) * values[..., None, None]
-    known: dict[str, Any] = dict(nbeta=1.0, loss_at_centre=jnp.zeros(()), exact=True, rejects=True, free=4)
-    one = lambda trace: summary(Chains(trace, jnp.ones(4), ()), **known)
+    known: dict[str, Any] = dict(nbeta=1.0, loss_at_centre=jnp.zeros(()), exact=True, rejects=True)
+    known["free"] = {"w": jnp.float32(4)}
+    seen = lambda trace: Seen(jnp.full((*trace.shape, 1), 4.0), jnp.zeros_like(trace), jnp.zeros_like(trace))
+    one = lambda trace: summary(Chains(trace, jnp.ones(4), (), seen(trace)), **known)
     each = quick(jax.vmap(one))(jnp.asarray(draw.reshape(-1, 4, draws), jnp.float32))
     return jax.tree.map(lambda leaf: np.array(leaf).reshape(*values.shape, *leaf.shape[1:]), each)
 

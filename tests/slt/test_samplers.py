@@ -21,6 +21,7 @@ from slt.samplers.hamiltonian import hmc, nuts
 from slt.samplers.langevin import mala, sgld
 from slt.samplers.momentum import sghmc, sgnht
 from slt.samplers.preconditioned import adam_sgld, rmsprop_sgld
+from slt.samplers.underdamped import ghmc, kinetic
 
 SAMPLES, STEPS = 10_000, 60
 NO_DATA = jnp.zeros((1,))
@@ -102,6 +103,15 @@ def thermostat_law(step, diffusion, noise):
     return underdamped(step, optimize.brentq(excess, 0.02, 0.8), diffusion, noise)[:3, :3]
 
 
+def baoab_law(step, friction, noise):
+    """Of (w, p), p the velocity before a whole kick: p <- p - h (A w + xi), w <- w + (h/2) p, p renewed, and again."""
+    h, keep = np.sqrt(step), 1 - friction
+    M = np.block([[I - step * FREE * (1 + keep) / 2, h * (1 + keep) / 2 * I], [-keep * h * FREE, keep * I]])
+    kick, renewal = np.array([step * (1 + keep) / 2, keep * h]), np.array([h / 2, 1])
+    Q = noise * np.outer(kick, kick) + (1 - keep**2) * np.outer(renewal, renewal)
+    return lyapunov(M, np.kron(Q, I))[:3, :3]
+
+
 class Case(NamedTuple):
     """A sampler, the covariance of the free coordinates in its stationary law, and how it is run."""
 
@@ -120,7 +130,9 @@ CASES = {
     ),
     "sghmc": Case(sghmc(0.1, friction=0.3), underdamped(0.1, 0.3, 0.3, NOISE)[:3, :3], NOISE),
     "sgnht": Case(sgnht(0.1, diffusion=0.1), thermostat_law(0.1, 0.1, 8.0), 8.0, copies=100),
+    "kinetic": Case(kinetic(0.1, friction=0.3), baoab_law(0.1, 0.3, NOISE), NOISE),
     "mala": Case(mala(0.3), np.linalg.inv(FREE)),
+    "ghmc": Case(ghmc(0.3, friction=0.3, metric=0.8), np.linalg.inv(FREE)),
     "hmc": Case(hmc(0.3, leapfrog=3), np.linalg.inv(FREE), loops=True),
     "nuts": Case(nuts(0.3, adaptation=0, max_doublings=4), np.linalg.inv(FREE), loops=True),
 }
@@ -242,6 +254,8 @@ NONSENSE = {
     "got adaptation=-1": lambda: nuts(0.1, adaptation=-1),
     "got momentum=1.0": lambda: adam_sgld(0.1, momentum=1.0),
     "got decay=2.0": lambda: rmsprop_sgld(0.1, decay=2.0),
+    "got friction=2.0": lambda: kinetic(friction=2.0),
+    "got step_size=0.0": lambda: ghmc(0.0),
 }
 
 
@@ -259,7 +273,14 @@ def test_a_traced_number_passes():
     jax.eval_shape(use, 0.0)
 
 
-@pytest.mark.parametrize("factory", [mala, hmc, nuts])
+def test_baoab_has_the_exact_law_without_noise_and_the_stated_one_with_it():
+    np.testing.assert_allclose(baoab_law(0.1, 0.3, 0.0), np.linalg.inv(FREE), rtol=1e-10)
+    A, axes = np.linalg.eigh(FREE)
+    stated = (1 + 0.1 * NOISE * (2 - 0.3) / (0.3 * (4 - 0.1 * A))) / A
+    np.testing.assert_allclose(baoab_law(0.1, 0.3, NOISE), axes * stated @ axes.T, rtol=1e-10)
+
+
+@pytest.mark.parametrize("factory", [mala, ghmc, hmc, nuts])
 def test_exact_samplers_refuse_minibatches_and_say_what_to_write(factory):
     potential = localised(lambda w, x: (w - x) ** 2, jnp.ones(4), jnp.array(0.0), nbeta=1.0, gamma=1.0, batch_size=2)
     with pytest.raises(ValueError, match=r"leave batch_size out .* sgld\(step_size\)"):
