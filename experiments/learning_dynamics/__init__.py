@@ -1,11 +1,10 @@
 """Do a toy model's loss, its geometry and its learning coefficient change at the same moments of training?
 
-The learning dynamics of Elhage et al. 2022 (arXiv 2209.10652). Many equal features: the dimensionality D_i of a feature
-jumps between levels, and the loss drops. Six features in three dimensions, in two correlated sets: the model reaches
-the octahedron through simpler figures. The second has lambda-hat beside its loss and its geometry, at every checkpoint.
+The learning dynamics of Elhage et al. 2022 (arXiv 2209.10652). Six features in three dimensions, in two correlated
+sets: the model reaches the octahedron through simpler figures, with lambda-hat beside its loss and its geometry at
+every checkpoint. Many equal features, without lambda-hat: the dimensionality D_i of a feature jumps between levels.
 """
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 import jax
@@ -20,8 +19,7 @@ from typing_extensions import Doc
 import slt
 import sweeps
 import toymodels as tm
-from experiments.learning_dynamics.cases import CHAINS, Case, digon_gain, equal_features, key, octahedron
-from experiments.learning_dynamics.changes import transitions
+from experiments.learning_dynamics.cases import CHAINS, Case, equal_features, key, octahedron
 from experiments.learning_dynamics.geometry import counted, figure_name
 from experiments.learning_dynamics.report import claims
 from experiments.shared.coefficient_curves import Setting, curves
@@ -30,11 +28,10 @@ from experiments.shared.ranges import Count, Natural, Positive, at_least, betwee
 __all__ = ["COST", "PRESETS", "claims", "plot", "run"]
 
 COST = "2 min on two cores"
-STRENGTHS = {"localised": 1.0, "weaker": 0.1, "loose": 0.01}  # gamma/nbeta; the steepest descent at a saddle is -.36
+STRENGTHS = {"localised": 1.0, "loose": 0.01}  # gamma/nbeta; the steepest descent at a saddle is -.36
 CURVATURE = 2.2  # of the loss, the largest at any checkpoint: that of the octahedron
 STEP = 0.2  # of the chains, in units of 1/(curvature nbeta + gamma)
 BLOCK = 32  # estimates at a time on a device
-POPULATION = 4096  # samples that stand for the population of many features
 
 SMALL = dict(seeds=2, steps=600, checkpoints=14, nodes=16, sampling=slt.Sampling(chains=2, warmup=10, draws=20, thin=2))
 SMALL_LEVELS = dict(level_seeds=2, level_steps=400, level_every=20, features=8, hidden=2, settle=100)
@@ -63,14 +60,11 @@ def run(
     level_seeds: Annotated[int, between(2, 10**5), Doc("runs with many equal features")] = 24,
     level_steps: Annotated[Count, Doc("of Adam of each of them")] = 20_000,
     level_every: Annotated[Count, Doc("steps between two of their checkpoints")] = 100,
-    level_rate: Annotated[Positive, Doc("learning rate of Adam")] = 1e-3,
-    level_batch_size: Annotated[Count, Doc("size of their minibatch")] = 256,
     features: Annotated[int, between(1, 10**4), Doc("number of equal features")] = 64,
     hidden: Annotated[int, between(2, 10**4), Doc("dimensions that they share")] = 16,
-    level_density: Annotated[float, between(1e-6, 1), Doc("probability that each of them is active")] = 0.3,
     settle: Annotated[Natural, Doc("step from which on their jumps are counted: before, all move at once")] = 3000,
 ) -> xr.Dataset:
-    """Train both, estimate lambda-hat along the way to the octahedron, find the transitions of every curve."""
+    """Train both; estimate lambda-hat along the way to the octahedron."""
     at_least(10 * checkpoints, steps=steps)
     at_least(settle + 10 * level_every, level_steps=level_steps)
     six = octahedron(density, nodes, tx=optax.sgd(learning_rate), batch_size=batch_size)
@@ -79,16 +73,15 @@ def run(
     grid = sweeps.Points({"seed": np.arange(seeds), "scale": scales}, None, {"run": np.arange(seeds)})
     runs = sweeps.scan(six.onward, grid, six.begin, when, name="octahedron", chunk=25)
     known = tm.correlated_levels(density)
-    parts = [read_octahedron(six, runs, known), estimates(six, runs, known["nothing"], nbeta, sampling)]
-    adam = optax.adam(level_rate)
-    many = equal_features(features, hidden, level_density, POPULATION, tx=adam, batch_size=level_batch_size)
+    read = read_octahedron(six, runs).assign(figure_loss=("known", list(known.values())))
+    llc = estimates(six, runs, known["nothing"], nbeta, sampling)
+    many = equal_features(features, hidden)
     grid = sweeps.product(seed=range(level_seeds), scale=[np.float32(hidden**-0.5 / 10)])
     times = tm.linear_steps(level_steps, level_every)
-    levels = sweeps.scan(many.onward, grid, many.begin, times, name="levels", chunk=25)
-    about = dict(density=density, level_density=level_density, settle=settle, hidden=hidden)
-    results = xr.merge([*parts, read_levels(many, levels)], compat="equals", join="exact", combine_attrs="drop")
-    results = results.assign_attrs(about, digon_gain=digon_gain(level_density))
-    return results.merge(transitions(results))
+    levels = read_levels(many, sweeps.scan(many.onward, grid, many.begin, times, name="levels", chunk=25))
+    parts = [read.assign_coords(known=list(known)), llc, levels]
+    results = xr.merge(parts, compat="equals", join="exact", combine_attrs="drop")
+    return results.assign_attrs(settle=settle, hidden=hidden)
 
 
 def plot(results: xr.Dataset) -> Any:
@@ -98,7 +91,7 @@ def plot(results: xr.Dataset) -> Any:
     return draw(results)
 
 
-def read_octahedron(case: Case, runs: sweeps.Runs, known: Mapping[str, float]) -> xr.Dataset:
+def read_octahedron(case: Case, runs: sweeps.Runs) -> xr.Dataset:
     """Loss, dimensionalities, name of the figure, and the Hessian's eigenvalues at every checkpoint."""
 
     def reading(at: Any, checkpoint: tm.Trajectory) -> dict[str, Array]:
@@ -112,18 +105,14 @@ def read_octahedron(case: Case, runs: sweeps.Runs, known: Mapping[str, float]) -
     seen = np.isfinite(hessian).all(axis=(-2, -1), keepdims=True)
     curvature = np.where(seen[..., 0], np.linalg.eigvalsh(np.where(seen, hessian, 0)), np.nan)
     names = [figure_name(W) for run in runs.outputs.params["W"] for W in run]
-    read = read.assign(
-        curvature=((*each, "direction"), curvature),
-        figure=(each, np.reshape(names, read.loss.shape)),
-        figure_loss=("known", list(known.values())),
-    )
+    read = read.assign(curvature=((*each, "direction"), curvature), figure=(each, np.reshape(names, read.loss.shape)))
     read.loss.attrs.update(long_name="population loss", units="E|x - x'|^2")
     read.step.attrs["units"] = "steps of SGD"
-    return read.drop_vars("hessian").assign_coords(known=list(known), scale=("run", runs.grid.at["scale"]))
+    return read.drop_vars("hessian").assign_coords(scale=("run", runs.grid.at["scale"]))
 
 
 def estimates(case: Case, runs: sweeps.Runs, chance: float, nbeta: float, sampling: slt.Sampling) -> xr.Dataset:
-    """lambda-hat of every checkpoint, loose and localised; the same random numbers for all checkpoints of a run."""
+    """lambda-hat of every checkpoint, localised and loose; the same random numbers for all checkpoints of a run."""
     settings = {}
     for name, strength in STRENGTHS.items():
         settings[name] = Setting(nbeta, nbeta * strength, STEP / (nbeta * (CURVATURE + strength)))
@@ -141,5 +130,4 @@ def read_levels(case: Case, runs: sweeps.Runs) -> xr.Dataset:
 
     read = sweeps.map(reading, runs, name="level_readings", dims={"dimensionality": ("feature",)})
     read = read.isel(scale=0, drop=True).drop_vars("seed").rename(seed="run")
-    read.step.attrs["units"] = "steps of Adam"
     return read.rename({str(name): f"level_{name}" for name in [*read.variables, *read.dims]})

@@ -11,6 +11,7 @@ from jaxtyping import Array, Key
 import toymodels as tm
 
 DATA, START, TRAIN, CHAINS = range(4)  # purposes of a seed's keys
+DENSITY = 0.3  # probability that each of many equal features is active
 
 
 class Case(NamedTuple):
@@ -50,13 +51,11 @@ def octahedron(density: float, nodes: int, *, tx: optax.GradientTransformation, 
     return Case(task, population, 6, 3, tx, batch_size)
 
 
-def equal_features(
-    features: int, hidden: int, density: float, samples: int, *, tx: optax.GradientTransformation, batch_size: int
-) -> Case:
-    """Many features of the same importance and density; `population` are `samples` of them."""
-    task = tm.sparse_features(jnp.ones(features), density)
-    population = jax.jit(task.sample, static_argnums=1)(key(0, DATA), samples)
-    return Case(task, population, features, hidden, tx, batch_size)
+def equal_features(features: int, hidden: int) -> Case:
+    """Many features of the same importance and density, trained by Adam; `population` are 4096 samples of them."""
+    task = tm.sparse_features(jnp.ones(features), DENSITY)
+    population = jax.jit(task.sample, static_argnums=1)(key(0, DATA), 4096)
+    return Case(task, population, features, hidden, optax.adam(1e-3), 256)
 
 
 def digon_gain(density: float) -> float:
