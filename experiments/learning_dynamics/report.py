@@ -1,4 +1,4 @@
-"""What is said of both trainings: the source's words beside the measured numbers."""
+"""What is said of the way to the octahedron: the source's words beside the measured numbers."""
 
 import itertools
 
@@ -8,7 +8,6 @@ import xarray as xr
 from numpy.lib.stride_tricks import sliding_window_view
 
 import slt
-from experiments.learning_dynamics.cases import DENSITY, digon_gain
 from experiments.shared import tell
 from experiments.shared.claims import Claim, every, mean, share
 
@@ -16,13 +15,12 @@ ELHAGE = "Elhage et al. 2022"
 MAIN = "localised"
 TOLERANCE = 3  # checkpoints between two transitions that count as one; a third of the time, for the octahedron
 WIDTH, HOLD, LEAST = 0.03, 4, 0.1  # a D_i is on a level within +-WIDTH for HOLD checkpoints; 1/2 and 2/5 differ by .1
-FRACTIONS = np.array([0, 1 / 3, 2 / 5, 1 / 2, 2 / 3, 3 / 4, 1])  # D_i of the figures
 Places = list[list[int]]  # of each run the checkpoints at which something changes
 
 
 def claims(results: xr.Dataset) -> list[Claim]:
-    """First the octahedron's geometry and its transitions, then what lambda-hat says, then the many features."""
-    return [*_figures(results), *_transitions(results), *_llc(results), *_levels(results)]
+    """The geometry, which transitions coincide, and what lambda-hat adds to loss and geometry."""
+    return [*_figures(results), *_transitions(results), *_llc(results)]
 
 
 def usable(results: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
@@ -52,18 +50,6 @@ def transitions(results: xr.Dataset) -> dict[str, Places]:
         "loss": _changes(loss, np.full(loss.shape, distance / 2)),
         "llc": _changes(value, noise),
         "dimensionality": _jumps(results.dimensionality.values),
-    }
-
-
-def level_transitions(results: xr.Dataset) -> dict[str, Places]:
-    """Those of the many features, counted from `settle` on; the smallest distance is what one more digon spares."""
-    first = int(np.searchsorted(results.level_step.values, results.attrs["settle"]))
-    loss = np.log(results.level_loss.values)
-    digon = digon_gain(DENSITY) / float(np.nanmedian(results.level_loss.values[:, -1]))
-    jumps = _jumps(results.level_dimensionality.values)
-    return {
-        "loss": _changes(loss[:, first:], np.full(loss[:, first:].shape, digon / 2)),
-        "dimensionality": [[i - first for i in run if i >= first] for run in jumps],
     }
 
 
@@ -161,14 +147,3 @@ def _llc(results: xr.Dataset) -> list[Claim]:
     for name in map(str, results.setting.values):
         made.append(tell.disguise(results, name, headline=name == MAIN)[0])
     return [*made, tell.believed(results, MAIN)[0]]
-
-
-def _levels(results: xr.Dataset) -> list[Claim]:
-    D, at = results.level_dimensionality.values, level_transitions(results)
-    near = (np.abs(D[:, -1, :, None] - FRACTIONS) < WIDTH).any(axis=-1)
-    half, length = bool(near.mean() > 0.5), int((results.level_step >= results.attrs["settle"]).sum())
-    return [
-        share("many features: final D_i within .03 of a figure's", near, ELHAGE, "most", holds=half, headline=True),
-        coincide("many features: drops of the loss, with D_i", at["loss"], at["dimensionality"], length),
-        coincide("many features: jumps of D_i, with the loss", at["dimensionality"], at["loss"], length),
-    ]

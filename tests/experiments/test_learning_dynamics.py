@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import toymodels as tm
-from experiments.learning_dynamics.cases import digon_gain
 from experiments.learning_dynamics.geometry import counted, figure_name
 
 P = 0.1
@@ -68,12 +67,3 @@ def test_merged_pairs_is_a_saddle_between_two_lines_and_the_octahedron():
     assert np.linalg.norm(slope) < 1e-3
     assert curvature[0] < -1e-3  # the steepest descent: the merged features part
     np.testing.assert_allclose(params["W"][:, [1, 4]], params["W"][:, [2, 5]])
-
-
-def test_what_a_digon_spares():
-    p = 0.3
-    x, weight = tm.quadrature(2, p, 24)
-    loss = lambda w, b: float(weight @ jnp.sum((x - jax.nn.relu(x @ jnp.outer(w, w) + b[None])) ** 2, axis=1))
-    pair = loss(jnp.array([1.0, -1.0]), jnp.zeros(2))
-    alone = loss(jnp.array([1.0, 0.0]), jnp.array([0, p / 2]))
-    assert digon_gain(p) == pytest.approx(alone - pair, rel=5e-3)
