@@ -75,7 +75,8 @@ def deep_linear(
     """
     axes = {"samples": np.array([THEIR_N, samples]), "network": np.arange(count)}
     n, seed = (values.ravel() for values in np.meshgrid(*axes.values(), indexing="ij"))
-    held, parts = gamma * np.sqrt(n / THEIR_N), []
+    held = gamma * np.sqrt(n / THEIR_N)
+    parts: list[xr.Dataset] = []
     for layers in depths:
         rng = np.random.default_rng(layers)
         drawn = [furman_lau(rng, layers, 5, widest) for _ in range(count)]

@@ -1,4 +1,4 @@
-"""The model whose curves are estimated, whose stages are known; and its loss to second order."""
+"""The model whose curves are estimated, whose stages are known."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -11,9 +11,8 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 import toymodels as tm
-from experiments.shared.coefficient_curves import Setting
 
-START, TRAIN, CHAINS, CALIBRATE = range(4)  # purposes of a seed's keys
+START, TRAIN, CHAINS = range(3)  # purposes of a seed's keys
 TARGET = (4.0, 2.0, 1.0, 0.0, 0.0, 0.0)  # singular values to be learned
 RANK, SIZE = 3, len(TARGET)
 WIDTHS = SIZE, RANK, RANK, SIZE
@@ -21,10 +20,9 @@ CHANCE = sum(s * s for s in TARGET) / 2  # the loss of the best constant predict
 
 
 class Local(NamedTuple):
-    """The loss to second order: its value, and along the Hessian's eigenvectors its slope and curvature."""
+    """The loss of a checkpoint, and the eigenvalues of its Hessian."""
 
     loss: Float[Array | np.ndarray, "*k"]
-    slope: Float[Array | np.ndarray, "*k d"]
     curvature: Float[Array | np.ndarray, "*k d"]
 
 
@@ -65,23 +63,7 @@ class Case(NamedTuple):
         return tm.advance(key, state, steps, loss=self.loss, task=self.task, tx=self.tx, batch_size=SIZE)
 
     def local(self, params: tm.Params) -> Local:
-        """L, grad L and the eigenvalues of its Hessian at `params`."""
+        """L and the eigenvalues of its Hessian at `params`."""
         flat, unravel = ravel_pytree(params)
         L = lambda w: jnp.mean(self.loss(unravel(w), self.data))
-        h, V = jnp.linalg.eigh(jax.hessian(L)(flat))
-        return Local(L(flat), V.T @ jax.grad(L)(flat), h)
-
-
-def quadratic(at: Local, setting: Setting) -> tuple[Any, Any]:
-    """What a chain of `sgld` returns if the loss is its second-order expansion: without and with its slope.
-
-    1/2 sum_i nbeta h_i/A_i/(1 - eps A_i/4), A_i = nbeta h_i + gamma (`slt.regular_finite`); the slope g moves the mean
-    by -nbeta g_i/A_i, which adds -sum_i nbeta^2 g_i^2/A_i (1 - nbeta h_i/(2 A_i)). NaN where some A_i is not positive:
-    gamma does not hold the chain.
-    """
-    g, h, nbeta = np.asarray(at.slope, float), np.asarray(at.curvature, float), setting.nbeta
-    A = nbeta * h + setting.gamma
-    held = np.where((A > 0).all(-1), 0.0, np.nan)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        spread = np.sum(nbeta * h / A / (1 - setting.step_size * A / 4), axis=-1) / 2 + held
-        return spread, spread - np.sum(nbeta**2 * g**2 / A * (1 - nbeta * h / (2 * A)), axis=-1)
+        return Local(L(flat), jnp.linalg.eigh(jax.hessian(L)(flat))[0])

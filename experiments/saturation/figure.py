@@ -24,7 +24,7 @@ def draw(results: xr.Dataset) -> Figure:
         run = max(range(len(at)), key=lambda run: (len(set(at[run]) - {-1}), int((at[run] == at.max()).sum())))
         one = results.isel(seed=run, step=slice(1, None))
         _loss(axes[0], one)
-        _localised(axes[1], one, exact(results))
+        _localised(axes[1], one, exact(results), still=at[run, 1:] >= 0)
         for place in axes[:2]:
             for learned in learned_at(results)[run]:
                 place.axvline(step[learned], color=GREY, lw=1, ls=(0, (2, 2)), zorder=0)
@@ -42,13 +42,14 @@ def _loss(axes: Axes, one: xr.Dataset) -> None:
     axes.legend(loc="center right")
 
 
-def _localised(axes: Axes, one: xr.Dataset, levels: np.ndarray) -> None:
-    """The localised curve beside the second-order expansion and the exact values, -10^4 included."""
+def _localised(axes: Axes, one: xr.Dataset, levels: np.ndarray, *, still: np.ndarray) -> None:
+    """The localised curve beside the Gaussian at w* and the exact values, -10^4 included."""
     part, step = one.sel(setting="localised"), one.step.values
     value, bad = part.value.values, trouble(part)
     label = r"exact $\lambda$ of the plateaus"
     axes.hlines(levels, step[0], step[-1], color="black", lw=0.7, ls=(0, (5, 3)), label=label)
-    axes.plot(step, part.quadratic, color=LOCAL, lw=4, alpha=0.3, label="second-order expansion")
+    plateau = np.where(still, one.hessian_sum, np.nan)
+    axes.plot(step, plateau, color=LOCAL, lw=4, alpha=0.3, label="the Gaussian at $w^*$, on plateaus")
     good, label = ~bad, r"$\hat\lambda$, flagged: chains below $L(w^*)$"
     axes.errorbar(step[good], value[good], part.stderr[good], fmt="o", color=LOCAL, ms=4, label=r"$\hat\lambda$")
     axes.plot(step[bad], value[bad], "x", color=BAD, ms=6, label=label)
