@@ -27,6 +27,7 @@ from experiments.shared.ranges import Count, Positive, at_least, between, checke
 __all__ = ["COST", "PRESETS", "claims", "plot", "run"]
 
 COST = "2 min on two cores"
+SCALES = 1e-3, 0.03  # standard deviation of the weights at the start, of the first and the last run; even in its log
 STRENGTHS = {"localised": 1.0, "loose": 0.01}  # gamma/nbeta; the steepest descent at a saddle is -.36
 CURVATURE = 2.2  # of the loss, the largest at any checkpoint: that of the octahedron
 STEP = 0.2  # of the chains, in units of 1/(curvature nbeta + gamma)
@@ -48,8 +49,6 @@ def run(
         int, between(8, 10**5), Doc("of each run: the start, and evenly spaced in log(step) from step 10 on")
     ] = 84,
     learning_rate: Annotated[Positive, Doc("of SGD")] = 0.3,
-    least_scale: Annotated[Positive, Doc("standard deviation of the weights at the start of the first run")] = 1e-3,
-    most_scale: Annotated[Positive, Doc("of the last run; between, evenly spaced in its logarithm")] = 0.03,
     density: Annotated[float, between(1e-6, 1), Doc("probability that a set of correlated features is active")] = 0.1,
     batch_size: Annotated[Count, Doc("size of a training minibatch")] = 1024,
     nodes: Annotated[Count, Doc("examples for each pattern of active sets in the chains' data, a power of 2")] = 128,
@@ -59,7 +58,7 @@ def run(
     """Train; read loss and geometry at every checkpoint, and estimate lambda-hat."""
     at_least(10 * checkpoints, steps=steps)
     case = Case.of(density, nodes, learning_rate=learning_rate, batch_size=batch_size)
-    scales = np.geomspace(least_scale, most_scale, seeds).astype(np.float32)
+    scales = np.geomspace(*SCALES, seeds).astype(np.float32)
     when = tm.union(np.array([0]), np.round(np.geomspace(10, steps, checkpoints - 1)).astype(int))
     grid = sweeps.Points({"seed": np.arange(seeds), "scale": scales}, None, {"run": np.arange(seeds)})
     runs = sweeps.scan(case.onward, grid, case.begin, when, name="octahedron", chunk=25)
