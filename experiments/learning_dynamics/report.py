@@ -74,7 +74,13 @@ def _figures(results: xr.Dataset) -> list[Claim]:
     lines = sliding_window_view(merged, HOLD, axis=1).all(axis=-1).any(axis=-1)
     return [
         share("runs that end in the octahedron", octahedra, ELHAGE, "all", holds=every(octahedra), headline=True),
-        share("runs by way of two lines, each set merged on one", lines, ELHAGE, "all", holds=every(lines)),
+        share(
+            "runs that pass through two lines, each set of features merged on one",
+            lines,
+            ELHAGE,
+            "all",
+            holds=every(lines),
+        ),
     ]
 
 
@@ -128,7 +134,9 @@ def _changes_of_level(results: xr.Dataset, loss: Places) -> list[Claim]:
     made = [share(text, rises, "Chen et al. 2023, for polygons", "all", holds=every(rises), headline=True)]
     for i in range(len(results.known) - 1):
         here = [run[i] for run in changes if len(run) > i]
-        made.append(mean(f"its change at transition {i + 1} of the loss, by medians between", here, tell.ASKED))
+        made.append(
+            mean(f"lambda-hat at transition {i + 1} of the loss: median after less median before", here, tell.ASKED)
+        )
     return made
 
 

@@ -47,7 +47,9 @@ def networks(results: xr.Dataset) -> list[Claim]:
     where = "where half the rank of the Hessian is wrong"
     return [
         *made,
-        median("the same of the Gaussian at w*", errors(gaussian, results, there), OBVIOUS, headline=True),
+        median(
+            "error of the Gaussian at w* over all of them", errors(gaussian, results, there), OBVIOUS, headline=True
+        ),
         median(f"error of lambda-hat {where}", ours, OBVIOUS, "< the Gaussian's", holds=better, headline=True),
         median(f"error of the Gaussian at w* {where}", theirs, OBVIOUS),
     ]

@@ -120,4 +120,5 @@ def across(results: xr.Dataset) -> Claim:
     ratio = results.loss.isel(fate=SUPERPOSED) / rest.isel(fate=other)  # infinite or 0 where one was not found
     difference = (results.value.isel(fate=SUPERPOSED) - results.value.isel(fate=other)).values
     near = ((ratio > 0.9) & (ratio < 1.1)).values
-    return median("lambda-hat of superposed less rival at the boundary", difference[near], FREE_ENERGY, headline=True)
+    text = "lambda-hat of the superposed model less its rival's, at the boundary"
+    return median(text, difference[near], FREE_ENERGY, headline=True)
