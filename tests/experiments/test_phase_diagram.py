@@ -6,6 +6,7 @@ import pytest
 import xarray as xr
 
 import sweeps
+from experiments.phase_diagram import best
 from experiments.phase_diagram.case import Case, fate, population_loss
 from experiments.phase_diagram.report import claims, competitors, ends, winners
 from experiments.phase_diagram.theory import (
@@ -95,6 +96,14 @@ def test_training_finds_the_minima_below_the_prototypes():
     grid = sweeps.Points(at, None, {"point": np.arange(2), "model": np.arange(6)})
     loss = Case(2, 8, 0).train(grid, 400, 0.05).loss.min("model").values
     np.testing.assert_allclose(loss, [0.02931, 0.10552], atol=3e-5)
+
+
+def test_the_best_model_of_each_fate_is_kept_and_a_fate_that_none_has_is_infinite():
+    numbers = {"loss": [3.0, 1.0, 2.0], "own_fate": [IGNORED, IGNORED, DEDICATED], "b": [10.0, 20.0, 30.0]}
+    trained = xr.Dataset({name: (("density", "model"), [values]) for name, values in numbers.items()})
+    kept = best(trained.assign_coords(model=range(3))).isel(density=0)
+    np.testing.assert_array_equal(kept.loss, [1, np.inf, 2, np.inf])
+    assert kept.b.values[[IGNORED, DEDICATED]].tolist() == [20, 30]
 
 
 def test_where_a_column_ends():
