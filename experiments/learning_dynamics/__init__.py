@@ -64,7 +64,13 @@ def run(
     runs = sweeps.scan(case.onward, grid, case.begin, when, name="octahedron", chunk=25)
     known = tm.correlated_levels(density)
     read = readings(case, runs).assign(known=list(known), figure_loss=("known", list(known.values())))
-    return read.merge(estimates(case, runs, known["nothing"], nbeta, sampling), compat="equals", join="exact")
+    settings = {}
+    for name, strength in STRENGTHS.items():
+        settings[name] = Setting(nbeta, nbeta * strength, STEP / (nbeta * (CURVATURE + strength)))
+    how: Any = dict(settings=settings, sampling=sampling, chance=known["nothing"], block=BLOCK)
+    chains = lambda at: key(at["seed"], CHAINS)  # the same random numbers for all checkpoints of a run
+    llc = curves(tm.correlated_loss, runs, lambda at: case.population, chains, **how)
+    return read.merge(llc, compat="equals", join="exact")
 
 
 def plot(results: xr.Dataset) -> Any:
@@ -92,13 +98,3 @@ def readings(case: Case, runs: sweeps.Runs) -> xr.Dataset:
     read.loss.attrs.update(long_name="population loss", units="E|x - x'|^2")
     read.step.attrs["units"] = "steps of SGD"
     return read.drop_vars("hessian").assign_coords(scale=("run", runs.grid.at["scale"]))
-
-
-def estimates(case: Case, runs: sweeps.Runs, chance: float, nbeta: float, sampling: slt.Sampling) -> xr.Dataset:
-    """lambda-hat of every checkpoint, localised and loose; the same random numbers for all checkpoints of a run."""
-    settings = {}
-    for name, strength in STRENGTHS.items():
-        settings[name] = Setting(nbeta, nbeta * strength, STEP / (nbeta * (CURVATURE + strength)))
-    data, chains = lambda at: case.population, lambda at: key(at["seed"], CHAINS)
-    held: dict[str, Any] = dict(settings=settings, sampling=sampling, chance=chance, block=BLOCK)
-    return curves(tm.correlated_loss, runs, data, chains, **held)

@@ -72,15 +72,10 @@ def _jumps(curves: np.ndarray) -> Places:
 def _figures(results: xr.Dataset) -> list[Claim]:
     octahedra, merged = results.figure.values[:, -1] == "octahedron", results.figure.values == "two lines"
     lines = sliding_window_view(merged, HOLD, axis=1).all(axis=-1).any(axis=-1)
+    text = "runs that pass through two lines, each set of features merged on one"
     return [
         share("runs that end in the octahedron", octahedra, ELHAGE, "all", holds=every(octahedra), headline=True),
-        share(
-            "runs that pass through two lines, each set of features merged on one",
-            lines,
-            ELHAGE,
-            "all",
-            holds=every(lines),
-        ),
+        share(text, lines, ELHAGE, "all", holds=every(lines)),
     ]
 
 

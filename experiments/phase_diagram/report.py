@@ -17,7 +17,7 @@ def claims(results: xr.Dataset) -> list[Claim]:
     made = [triple_point(results.sel(features=2)), others(results.sel(features=3))]
     for n in (2, 3):
         plane = results.sel(features=n)
-        made += [*diagram(plane, n), confused(plane, n), *coefficients(plane, n), rivals(plane, n)]
+        made += [*diagram(plane, n), confused(plane, n), *coefficients(plane, n)]
     return [*made, across(results)]
 
 
@@ -97,20 +97,19 @@ def competitors(plane: xr.Dataset, name: str) -> xr.DataArray:
 
 
 def coefficients(plane: xr.Dataset, n: int) -> list[Claim]:
-    """Whether lambda-hat of the winner is half of the directions."""
+    """Whether lambda-hat of the winner is half of the directions, and less than that of its competitor.
+
+    A competitor with a smaller one is what the posterior prefers when examples are few.
+    """
     value, stderr = (winners(plane, name).values for name in ("value", "stderr"))
     near = np.abs(value - HALF[n]) < np.maximum(0.15 * HALF[n], 2 * stderr)
-    text = f"n = {n}: lambda-hat of the winner is half the directions, {HALF[n]:g}"
+    less, winner = value - competitors(plane, "value").values, f"n = {n}: lambda-hat of the winner"
+    half = f"{winner} is half the directions, {HALF[n]:g}"
     return [
-        share(text, near, REGULAR, "most points", holds=near.mean() > 0.8, headline=True),
-        median(f"n = {n}: lambda-hat of the winner", value, REGULAR, f"{HALF[n]:g}"),
+        share(half, near, REGULAR, "most points", holds=near.mean() > 0.8, headline=True),
+        median(winner, value, REGULAR, f"{HALF[n]:g}"),
+        median(f"{winner} less its competitor's", less, FREE_ENERGY),
     ]
-
-
-def rivals(plane: xr.Dataset, n: int) -> Claim:
-    """Competitors with a smaller lambda-hat, which the posterior prefers to the winner when examples are few."""
-    less = (winners(plane, "value") - competitors(plane, "value")).values
-    return median(f"n = {n}: lambda-hat of the winner less its competitor's", less, FREE_ENERGY)
 
 
 def across(results: xr.Dataset) -> Claim:
