@@ -47,6 +47,7 @@ def networks(results: xr.Dataset) -> list[Claim]:
     all_of_them, where = errors(gaussian, results, there), "where half the rank of the Hessian is wrong"
     return [
         *made,
+        share("networks at which half the rank of the Hessian is the coefficient", ~odd[there], OBVIOUS),
         median("error of the Gaussian at w* over all networks", all_of_them, OBVIOUS, headline=True),
         median(f"error of lambda-hat {where}", ours, OBVIOUS, "< the Gaussian's", holds=better, headline=True),
         median(f"error of the Gaussian at w* {where}", theirs, OBVIOUS),

@@ -1,7 +1,5 @@
 """The figure of the `saturation` experiment: one trajectory, and what each setting leaves of a transition."""
 
-from typing import Any
-
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
@@ -13,7 +11,7 @@ from experiments.shared import plots
 
 LOSS, LOOSE, LOCAL, GREY, BAD = "#1b6ca8", "#b08d2f", "#c8553d", "#8a8f94", "#7b2d8b"
 COLOURS = {"the loss": LOSS, "loose": LOOSE, "localised": LOCAL, "tr of the Hessian": GREY, r"exact $\lambda$": "black"}
-STYLE: Any = plots.STYLE | {"axes.titlesize": 10.5, "axes.titlelocation": "left", "legend.fontsize": 8.5}
+STYLE = plots.STYLE | {"axes.titlelocation": "left", "legend.fontsize": 8.5}
 
 
 def draw(results: xr.Dataset) -> Figure:
@@ -50,9 +48,9 @@ def _localised(axes: Axes, one: xr.Dataset, levels: np.ndarray, *, still: np.nda
     axes.hlines(levels, step[0], step[-1], color="black", lw=0.7, ls=(0, (5, 3)), label=label)
     plateau = np.where(still, one.hessian_sum, np.nan)
     axes.plot(step, plateau, color=LOCAL, lw=4, alpha=0.3, label="the Gaussian at $w^*$, on plateaus")
-    good, label = ~bad, r"$\hat\lambda$, flagged: chains below $L(w^*)$"
+    good = ~bad
     axes.errorbar(step[good], value[good], part.stderr[good], fmt="o", color=LOCAL, ms=4, label=r"$\hat\lambda$")
-    axes.plot(step[bad], value[bad], "x", color=BAD, ms=6, label=label)
+    axes.plot(step[bad], value[bad], "x", color=BAD, ms=6, label=r"$\hat\lambda$, flagged: chains below $L(w^*)$")
     setting = rf"$n\beta$ = {float(part.nbeta):g}, $\gamma$ = {float(one.attrs['strength']):g}$\,n\beta$"
     axes.set_title(rf"Localised ({setting}): a level for each rank")
     axes.set_ylabel(r"$\hat\lambda$, localised", color=LOCAL)
