@@ -1,4 +1,6 @@
-"""What is said of both trainings: the source's words beside the measured numbers."""
+"""What is said of the way to the octahedron: the source's words beside the measured numbers."""
+
+import itertools
 
 import numpy as np
 import scipy.stats
@@ -6,49 +8,93 @@ import xarray as xr
 from numpy.lib.stride_tricks import sliding_window_view
 
 import slt
-from experiments.learning_dynamics import changes
-from experiments.learning_dynamics.changes import HOLD, WIDTH, places, settled, usable
 from experiments.shared import tell
-from experiments.shared.claims import Claim, every, mean, median, share
+from experiments.shared.claims import Claim, every, mean, share
 
 ELHAGE = "Elhage et al. 2022"
+MAIN = "localised"
 TOLERANCE = 3  # checkpoints between two transitions that count as one; a third of the time, for the octahedron
-FRACTIONS = np.array([0, 1 / 3, 2 / 5, 1 / 2, 2 / 3, 3 / 4, 1])  # D_i of the figures
-PAIRS = (  # transitions of which curve are sought in which other one
-    ("dimensionality", "loss", "jumps of D_i, with the loss"),
-    ("dimensionality", "llc", "jumps of D_i, with lambda-hat"),
-    ("loss", "llc", "transitions of the loss, with lambda-hat"),
-    ("llc", "loss", "transitions of lambda-hat, with the loss"),
-)
-HEADLINES = (PAIRS[0][2], PAIRS[2][2])
+WIDTH, HOLD, LEAST = 0.03, 4, 0.1  # a D_i is on a level within +-WIDTH for HOLD checkpoints; 1/2 and 2/5 differ by .1
+Places = list[list[int]]  # of each run the checkpoints at which something changes
 
 
 def claims(results: xr.Dataset) -> list[Claim]:
-    """First the octahedron's geometry and its transitions, then what lambda-hat says, then the many features."""
-    return [*_figures(results), *_transitions(results), *_llc(results), *_levels(results)]
+    """The geometry, which transitions coincide, and what lambda-hat adds to loss and geometry."""
+    return [*_figures(results), *_transitions(results), *_llc(results)]
+
+
+def usable(results: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """lambda-hat and its errors, NaN where verdict says that w* is no minimum: there the number is that of a slope."""
+    here = results.sel(setting=MAIN)
+    bad = tell.has(here, "negative") | tell.has(here, "diverged")
+    return np.where(bad, np.nan, here.value.values), np.where(bad, np.nan, here.stderr.values)
+
+
+def hessian_sum(results: xr.Dataset) -> np.ndarray:
+    """1/2 sum_i h_i/(h_i + gamma/nbeta): what lambda-hat is for a Gaussian at w*, of each checkpoint."""
+    here, h = results.sel(setting=MAIN), results.curvature.values
+    return np.sum(h / (h + float(here.gamma / here.nbeta)), axis=-1) / 2
+
+
+def transitions(results: xr.Dataset) -> dict[str, Places]:
+    """The transitions of the loss, of lambda-hat and of the D_i on the way to the octahedron.
+
+    The noise of log(loss) is half the smallest distance between two of its known levels: with less, a fall that takes
+    several checkpoints would count as several.
+    """
+    value, stderr = usable(results)
+    noise = np.stack([slt.inflated(*run) for run in zip(value, stderr, strict=True)])
+    distance = float(np.abs(np.diff(np.log(results.figure_loss.values))).min())
+    loss = np.log(results.loss.values)
+    return {
+        "loss": _changes(loss, np.full(loss.shape, distance / 2)),
+        "llc": _changes(value, noise),
+        "dimensionality": _jumps(results.dimensionality.values),
+    }
+
+
+def _changes(curve: np.ndarray, noise: np.ndarray) -> Places:
+    """Change points of each run's curve; one next to unseen points is put in their middle."""
+    found = []
+    for row, error in zip(curve, noise, strict=True):
+        seen = np.flatnonzero(np.isfinite(row))
+        between = lambda i, seen=seen: (int(seen[seen < i][-1]) + 1 + int(seen[seen >= i][0])) // 2
+        found.append([between(change.index) for change in slt.change_points(row, error)])
+    return found
+
+
+def _jumps(curves: np.ndarray) -> Places:
+    """Jumps between levels of every feature of each run, axes (run, time, feature)."""
+    jumps = lambda curve: slt.jumps(curve, width=WIDTH, hold=HOLD, least=LEAST)
+    return [sorted(jump.index for curve in run.T for jump in jumps(curve)) for run in curves]
 
 
 def _figures(results: xr.Dataset) -> list[Claim]:
     octahedra, merged = results.figure.values[:, -1] == "octahedron", results.figure.values == "two lines"
     lines = sliding_window_view(merged, HOLD, axis=1).all(axis=-1).any(axis=-1)
+    text = "runs that pass through two lines, each set of features merged on one"
     return [
         share("runs that end in the octahedron", octahedra, ELHAGE, "all", holds=every(octahedra), headline=True),
-        share("runs by way of two lines, each set merged on one", lines, ELHAGE, "all", holds=every(lines)),
+        share(text, lines, ELHAGE, "all", holds=every(lines)),
     ]
 
 
 def _transitions(results: xr.Dataset) -> list[Claim]:
-    at = {name: places(results[f"{name}_jump"]) for name in ("loss", "dimensionality", "llc")}
-    known = len(results.known) - 1
-    right = [len(run) == known for run in at["loss"]]
+    at, known, length = transitions(results), len(results.known) - 1, results.sizes["step"]
+    loss, llc, D = at["loss"], at["llc"], at["dimensionality"]
+    right = [len(run) == known for run in loss]
     return [
         share(f"runs whose loss has {known} transitions", right, "the levels of the theory", "all", holds=every(right)),
-        *(coincide(text, at[one], at[other], results.sizes["step"]) for one, other, text in PAIRS),
-        _fall("fall of log(loss) across a jump of D_i", results, "", 0),
+        coincide("jumps of D_i, with the loss", D, loss, length)._replace(headline=True),
+        coincide("jumps of D_i, with lambda-hat", D, llc, length),
+        coincide("transitions of the loss, with lambda-hat", loss, llc, length)._replace(headline=True),
+        coincide("transitions of lambda-hat, with the loss", llc, loss, length),
+        together(loss, llc),
+        *_changes_of_level(results, loss),
     ]
 
 
-def coincide(text: str, one: list[list[int]], other: list[list[int]], length: int) -> Claim:
+def coincide(text: str, one: Places, other: Places, length: int) -> Claim:
     """The share of the transitions with one of the other curve within three checkpoints, beside both nulls."""
     shuffled = slt.align(one, other, tolerance=TOLERANCE)
     shifted = slt.align_shifted(one, other, length=length, tolerance=TOLERANCE)
@@ -56,80 +102,51 @@ def coincide(text: str, one: list[list[int]], other: list[list[int]], length: in
     if shuffled.count:
         expected = f"> {shuffled.null:.0%}; {shifted.null:.0%}, p < .05"
         holds = bool(shuffled.p_value < 0.05 and shifted.p_value < 0.05)
-    value, count, headline = shuffled.share, shuffled.count, text in HEADLINES
     text, source = f"{text} within {TOLERANCE} checkpoints", "null: runs shuffled; shifted in time"
-    return Claim(text, source, expected, value, count=count, unit="share", holds=holds, headline=headline)
+    return Claim(text, source, expected, shuffled.share, count=shuffled.count, unit="share", holds=holds)
 
 
-def _fall(text: str, results: xr.Dataset, prefix: str, first: int) -> Claim:
-    """Whether a loss falls more across the jumps of D_i than across windows at random, from `first` on."""
-    low, high = (results[f"{prefix}dimensionality_{end}"].values for end in ("low", "high"))
-    windows = []
-    for run_low, run_high in zip(low, high, strict=True):
-        there = np.isfinite(run_low)
-        windows.append(
-            list(zip(run_low[there].astype(int).tolist(), run_high[there].astype(int).tolist(), strict=True))
-        )
-    found = slt.fall(np.log(results[f"{prefix}loss"].values), windows, first=first)
-    holds = bool(found.p_value < 0.05) if found.count else None
-    return Claim(text, ELHAGE, f"> {found.null:.2g}, p < .05", found.mean, count=found.count, holds=holds)
-
-
-def _llc(results: xr.Dataset) -> list[Claim]:
-    runs = [np.diff(changes.medians(results, run)) for run in range(results.sizes["run"])]
-    rises = [change > 0 for run in runs for change in run if np.isfinite(change)]
-    text = "transitions of the loss at which lambda-hat rises"
-    made = [share(text, rises, "Chen et al. 2023, for polygons", "all", holds=every(rises), headline=True)]
-    for i in range(len(results.known) - 1):
-        change = [run[i] for run in runs if len(run) > i]
-        made.append(mean(f"its change at transition {i + 1} of the loss, by medians between", change, tell.ASKED))
-    made += [*squares(results), together(results, "llc", "lambda-hat"), together(results, "dimensionality", "a D_i")]
-    for name in map(str, results.setting.values):
-        made.append(tell.disguise(results, name, headline=name == changes.MAIN)[0])
-        made.append(tell.believed(results, name)[0])
-    return made
-
-
-def together(results: xr.Dataset, other: str, what: str) -> Claim:
-    """Spearman's correlation over runs of when the last transition of the loss and of another curve is."""
-    pairs = zip(places(results.loss_jump), places(results[f"{other}_jump"]), strict=True)
-    last = [(a[-1], b[-1]) for a, b in pairs if a and b]
+def together(loss: Places, llc: Places) -> Claim:
+    """Spearman's correlation over runs of when the last transition of the loss and of lambda-hat is."""
+    last = [(a[-1], b[-1]) for a, b in zip(loss, llc, strict=True) if a and b]
     rho, holds = np.nan, None
     if len(last) >= 4 and np.ptp(last, axis=0).min() > 0:
         rho, p_value = np.asarray(scipy.stats.spearmanr(*np.transpose(last)), float)
         holds = bool(rho > 0 and p_value < 0.05)
-    text = f"rank correlation of the last transition of the loss and of {what}"
+    text = "rank correlation of the last transition of the loss and of lambda-hat"
     return Claim(text, tell.ASKED, "> 0, p < .05", float(rho), count=len(last), holds=holds)
 
 
-def squares(results: xr.Dataset) -> list[Claim]:
-    """R^2 of the main lambda-hat with what is known without sampling, over all checkpoints at which it is usable."""
-    value = usable(results)[0]
+def _changes_of_level(results: xr.Dataset, loss: Places) -> list[Claim]:
+    """How lambda-hat changes at each transition of the loss: by its medians between them, where it is usable."""
+    value, changes = usable(results)[0], []
+    for row, places in zip(value, loss, strict=True):
+        edges = itertools.pairwise([0, *places, len(row)])
+        stretches = [row[left:right][np.isfinite(row[left:right])] for left, right in edges]
+        changes.append(np.diff([np.median(part) if part.size else np.nan for part in stretches]))
+    rises = [change > 0 for run in changes for change in run if np.isfinite(change)]
+    text = "transitions of the loss at which lambda-hat rises"
+    made = [share(text, rises, "Chen et al. 2023, for polygons", "all", holds=every(rises), headline=True)]
+    for i in range(len(results.known) - 1):
+        here = [run[i] for run in changes if len(run) > i]
+        made.append(
+            mean(f"lambda-hat at transition {i + 1} of the loss: median after less median before", here, tell.ASKED)
+        )
+    return made
+
+
+def _llc(results: xr.Dataset) -> list[Claim]:
+    """R^2 of lambda-hat with what is known without sampling, over all usable checkpoints; whether it is the loss."""
+    value, made = usable(results)[0], []
     known = {
-        "the loss": results.loss.values,
         "log(loss)": np.log(results.loss.values),
         "sum D_i": results.dimensionality.values.sum(-1),
-        "1/2 sum h/(h + gamma/nbeta)": changes.hessian_sum(results),
+        "1/2 sum h/(h + gamma/nbeta)": hessian_sum(results),
     }
     seen = np.isfinite(value + sum(known.values()))
-    fits = {name: slt.regress(x[seen], value[seen]).r_squared for name, x in known.items()}
-    return [Claim(f"R^2 of usable lambda-hat with {name}, pooled", tell.ASKED, "-", fit) for name, fit in fits.items()]
-
-
-def _levels(results: xr.Dataset) -> list[Claim]:
-    first, D, many = settled(results), results.level_dimensionality.values, "many features"
-    near = (np.abs(D[:, -1, :, None] - FRACTIONS) < WIDTH).any(axis=-1)
-    length, at = results.sizes["level_step"] - first, {}
-    for name in ("loss", "dimensionality"):
-        at[name] = [[i - first for i in run] for run in places(results[f"level_{name}_jump"])]
-    drops = results.level_loss_jump.values
-    gained = -drops[np.isfinite(drops)] / changes.digon(results)
-    one = bool(abs(np.median(gained) - 1) < 0.25) if gained.size else None
-    half, text = bool(near.mean() > 0.5), f"{many}: final D_i within .03 of a figure's"
-    return [
-        share(text, near, ELHAGE, "most", holds=half, headline=True),
-        coincide(f"{many}: drops of the loss, with D_i", at["loss"], at["dimensionality"], length),
-        coincide(f"{many}: jumps of D_i, with the loss", at["dimensionality"], at["loss"], length),
-        _fall(f"{many}: fall of log(loss) across a jump of D_i", results, "level_", first),
-        median(f"{many}: a drop over what one more digon spares", gained, "exact for unit weights", "1", holds=one),
-    ]
+    for name, x in known.items():
+        fit = slt.regress(x[seen], value[seen]).r_squared
+        made.append(Claim(f"R^2 of usable lambda-hat with {name}, pooled", tell.ASKED, "-", fit))
+    for name in map(str, results.setting.values):
+        made.append(tell.disguise(results, name, headline=name == MAIN)[0])
+    return [*made, tell.believed(results, MAIN)[0]]

@@ -1,4 +1,4 @@
-"""The figure of `llc_calibration`: networks against the truth, samplers, the rescaled network."""
+"""The figure of `llc_calibration`: networks and samplers against the truth."""
 
 from typing import Any
 
@@ -17,15 +17,11 @@ STYLE: Any = plots.STYLE | {"axes.titlesize": 10.5, "axes.titlelocation": "left"
 
 
 def draw(results: xr.Dataset) -> Figure:
-    """Deep linear networks; the samplers on small models; the rescaled ReLU network."""
+    """Deep linear networks; the samplers on small models."""
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, 3, figsize=(16, 5.4), layout="constrained", width_ratios=[1, 1.25, 1])
+        figure, axes = plt.subplots(1, 2, figsize=(12, 5.4), layout="constrained", width_ratios=[1, 1.25])
         _networks(axes[0], results)
         _samplers(axes[1], results)
-        if "rescaled_value" in results:
-            _rescaling(axes[2], results)
-        else:
-            axes[2].set_axis_off()
         plt.close(figure)
     return figure
 
@@ -33,7 +29,7 @@ def draw(results: xr.Dataset) -> Figure:
 def _networks(axes: Axes, results: xr.Dataset) -> None:
     """Estimate over truth of each network: lambda-hat at the larger data set, and the Gaussian."""
     there, odd, local = known(results), singular(results), results.local.values
-    value, gaussian = results.value.values[:, -1], results.gaussian.values[:, -1]
+    value, gaussian = results.value.values[-1], results.gaussian.values[-1]
     axes.plot(local[there], value[there] / local[there], "o", ms=5, color=OURS, label=r"$\hat\lambda$")
     label = r"$\hat\lambda$ where $\lambda \neq$ rank(H)/2"
     axes.plot(local[odd], value[odd] / local[odd], "D", ms=5, color=ODD, label=label)
@@ -60,16 +56,3 @@ def _samplers(axes: Axes, results: xr.Dataset) -> None:
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.set_title("small models, one budget of gradients for each sampler")
     axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=4)
-
-
-def _rescaling(axes: Axes, results: xr.Dataset) -> None:
-    factor, limit = results.factor.values, results.rescaled_limit.item()
-    for i, (colour, label) in enumerate(((ODD, "localised in the weights"), (OURS, "in relative weights"))):
-        value, stderr = results.rescaled_value.values[i], results.rescaled_stderr.values[i]
-        style: Any = dict(fmt="o", color=colour, ms=5, capsize=3, label=rf"$\hat\lambda$, {label}")
-        axes.errorbar(factor, value, 2 * stderr, **style)
-        axes.plot(factor, results.rescaled_gaussian.values[i], "-", color=colour, lw=1.2, alpha=0.6)
-    axes.axhline(limit, color=GREY, lw=1, ls=(0, (4, 3)), label="(parameters - units)/2")
-    axes.set(xscale="log", xlabel="c", ylabel=r"$\hat\lambda$", ylim=(0, limit * 1.15))
-    axes.set_title("a ReLU network as $W_1 c$, $W_2/c$ (lines: a Gaussian)")
-    axes.legend(loc="lower center")

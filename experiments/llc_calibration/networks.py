@@ -14,13 +14,12 @@ from jaxtyping import Array, Float
 import slt
 import sweeps
 
-FRICTION = 0.03
+FRICTION = 0.03  # slow directions mix as the root of what Langevin steps take
+BIAS = 0.05  # share by which the step makes the stiffest direction's part too large
 THEIR_N = 1e5  # of Furman and Lau, for the first of their classes
 SPLITS = 300  # of the search for a network's exact coefficient; the few that need more are left out
 ZERO = 1e-10  # of the largest curvature: eigenvalues below are rounding
-POINTS_NBETA, POINTS_GAMMA = 1e5, 20.0
 BLOCK = 4  # networks at a time on a device
-KEPT = "value", "stderr", "ess", "rhat", "findings"
 Layers = list[Float[np.ndarray, "_ _"]]  # of a deep linear network at a true parameter, the first one first
 
 
@@ -35,23 +34,6 @@ def furman_lau(rng: np.random.Generator, layers: int, low: int, high: int) -> La
         kept = int(rng.integers(0, len(s) + 1)) if rng.random() < 0.5 else len(s)
         weights.append((U[:, :kept] * s[:kept]) @ V[:kept])
     return weights
-
-
-def points() -> dict[str, Layers]:
-    """Points of one set of true parameters whose local coefficients differ: P = diag(1, 0), Q = diag(0, 1)."""
-    layer = {"1": np.eye(2), "P": np.diag([1.0, 0]), "Q": np.diag([0, 1.0]), "0": np.zeros((2, 2))}
-    layer |= {"A": np.eye(2, 3), "Z": np.zeros((2, 3)), "B": np.zeros((3, 2))}
-    words = {
-        "2-2-2 at 0": "00",
-        "2-2-2, A = 1, B = 0": "10",
-        "2-2-2, A = P, B = Q": "PQ",
-        "2-2-2, A = 1, B = P": "1P",
-        "3-2-3 at 0": "ZB",
-        "3-2-3, A of rank 2, B = 0": "AB",
-        "2-2-2-2, 1, 1, 0": "110",
-        "2-2-2-2, P, 1, 0": "P10",
-    }
-    return {name: [layer[letter] for letter in word] for name, word in words.items()}
 
 
 def product(weights: Sequence[Any]) -> Any:
@@ -83,57 +65,37 @@ def stiffness(weights: Layers, gamma: float, seed: int) -> float:
     return float(sum(np.linalg.norm(B, 2) ** 2 * np.linalg.norm(A, 2) ** 2 for B, A in slt.partial_products(moved)))
 
 
-def facts(weights: Layers, sizes: Sequence[float], gammas: Sequence[float]) -> xr.Dataset:
-    """What is known of a network without a chain.
-
-    Furman and Lau's loss is the mean over outputs of (f(x) - y)^2, their inputs U[-10, 10]: 200/3/outputs times
-    `product_loss`, which is what the factor of nbeta is.
-    """
-    h, ranks = slt.deep_linear_curvatures(weights), slt.rank_array(weights)
-    nbeta = [200 / 3 / len(weights[-1]) * n / np.log(n) for n in sizes]
-    each: dict[str, Any] = {
-        "layers": len(weights),
-        "local": slt.deep_linear_local(ranks, splits=SPLITS),
-        "overall": slt.deep_linear(np.diag(ranks).tolist(), int(ranks[0, -1]))[0],
-        "hessian_rank": int(np.sum(h > ZERO * max(h.max(), ZERO))),
-        "nbeta": ("samples", nbeta),
-        "gaussian": ("samples", [slt.regular_finite(h, nbeta=n, gamma=g) for n, g in zip(nbeta, gammas, strict=True)]),
-    }
-    return xr.Dataset(each)
-
-
 def deep_linear(
-    depths: Sequence[int], count: int, widest: int, *, samples: float, gamma: float, bias: float, sampling: slt.Sampling
+    depths: Sequence[int], count: int, widest: int, *, samples: float, gamma: float, sampling: slt.Sampling
 ) -> xr.Dataset:
-    """The class of Furman and Lau at two sizes n of the data set, and the points of networks as deep, in one sweep."""
-    sizes = THEIR_N, samples
-    gammas = [gamma * np.sqrt(n / THEIR_N) for n in sizes]
-    parts, at_points = [], []
+    """The class of Furman and Lau at two sizes n of the data set: what is known of each network, and lambda-hat.
+
+    Their loss is the mean over outputs of (f(x) - y)^2, their inputs U[-10, 10]: 200/3/outputs times `product_loss`,
+    which is what the factor of nbeta is.
+    """
+    axes = {"samples": np.array([THEIR_N, samples]), "network": np.arange(count)}
+    n, seed = (values.ravel() for values in np.meshgrid(*axes.values(), indexing="ij"))
+    held = gamma * np.sqrt(n / THEIR_N)
+    parts: list[xr.Dataset] = []
     for layers in depths:
         rng = np.random.default_rng(layers)
-        nets = [furman_lau(rng, layers, 5, widest) for _ in range(count)]
-        named = {name: net for name, net in points().items() if len(net) == layers}
-        known = xr.concat([facts(net, sizes, gammas) for net in [*nets, *named.values()]], "network")
-        every, alone = [*nets, *nets, *named.values()], len(named)
-        held = np.repeat([*gammas, POINTS_GAMMA], [count, count, alone])
-        nbeta = np.append(known.nbeta.values[:count].T, [POINTS_NBETA] * alone)
-        seed = np.concatenate([np.arange(count), np.arange(count), np.arange(alone)])
-        stiff = [stiffness(*each) for each in zip(every, held.tolist(), seed.tolist(), strict=True)]
-        step_size = 2 * (4 - 2 * FRICTION) * bias / (1 + bias) / (nbeta * stiff + held)  # eta A/(4 - 2 alpha) at most
+        drawn = [furman_lau(rng, layers, 5, widest) for _ in range(count)]
+        each = [drawn[i] for i in seed]
+        nbeta = 200 / 3 / np.array([len(weights[-1]) for weights in each]) * n / np.log(n)
+        stiff = [stiffness(*at) for at in zip(each, held.tolist(), seed.tolist(), strict=True)]
+        step_size = 2 * (4 - 2 * FRICTION) * BIAS / (1 + BIAS) / (nbeta * stiff + held)  # eta A/(4 - 2 alpha) at most
         settings = {"nbeta": nbeta, "gamma": held, "step_size": step_size}
-        grid = padded(every, widest) | {name: values.astype(np.float32) for name, values in settings.items()}
-        estimates = functools.partial(estimate, sampling)
-        found = sweeps.map(estimates, grid | {"seed": seed}, name=f"layers_{layers}", block=BLOCK)
-        found = found.assign(findings=("point", slt.findings(slt.LLC(*(found[f].values for f in slt.LLC._fields)))))
-        found = found[list(KEPT)].drop_vars(list(found.coords)).rename(point="network")
-        pair = [found.isel(network=slice(i * count, (i + 1) * count)) for i in range(len(sizes))]
-        parts.append(known.isel(network=slice(count)).merge(xr.concat(pair, "samples").transpose()))
-        own = known[["local", "overall"]].isel(network=slice(count, None))
-        own = own.merge(found[["value", "stderr"]].isel(network=slice(2 * count, None)))
-        own = own.rename({str(name): f"point_{name}" for name in own})
-        at_points.append(own.rename(network="where").assign_coords(where=np.array([*named], object)))
-    results = [xr.concat(parts, "network"), xr.concat(at_points, "where")]
-    return xr.merge(results).assign(gamma=("samples", gammas)).assign_coords(samples=list(sizes))
+        grid = padded(each, widest) | {name: values.astype(np.float32) for name, values in settings.items()}
+        points = sweeps.Points(grid | {"seed": seed}, None, axes)
+        found = sweeps.map(functools.partial(estimate, sampling), points, name=f"layers_{layers}", block=BLOCK)
+        h = [slt.deep_linear_curvatures(weights) for weights in drawn]
+        at = zip(seed, nbeta, held, strict=True)
+        gaussian = np.reshape([slt.regular_finite(h[i], nbeta=b, gamma=g) for i, b, g in at], found.value.shape)
+        known = {"gaussian": (tuple(axes), gaussian), "findings": (tuple(axes), slt.findings(found))}
+        known["local"] = "network", [slt.deep_linear_local(slt.rank_array(W), splits=SPLITS) for W in drawn]
+        known["hessian_rank"] = "network", [int(np.sum(each > ZERO * max(each.max(), ZERO))) for each in h]
+        parts.append(found[["value", "stderr"]].assign(known))
+    return xr.concat(parts, "network")
 
 
 def estimate(sampling: slt.Sampling, at: dict[str, Any]) -> slt.LLC:

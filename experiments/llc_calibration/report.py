@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 
-from experiments.shared.claims import Claim, every, median, share
+from experiments.shared.claims import Claim, median, share
 
 LAU, TRIAL = "Lau et al. 2023, Furman and Lau 2024", "earlier trial: 14 networks of widths 5-30, n = 1e5"
 ASKED, OBVIOUS = "asked here", "the obvious"
@@ -13,9 +13,9 @@ BIASED = 0.1  # also: an error that a verdict should have seen
 
 
 def claims(results: xr.Dataset) -> list[Claim]:
-    """Deep linear networks, with what is simpler beside them; points; samplers; rescaling."""
-    made = [*networks(results), *verdicts(results), *points(results), *samplers(results)]
-    return made + (rescaling(results) if "rescaled_value" in results else [])
+    """Deep linear networks, with what is simpler beside them; samplers; rescaling."""
+    made = [*networks(results), *verdicts(results), *samplers(results)]
+    return made + ([rescaling(results)] if "rescaled_value" in results else [])
 
 
 def known(results: xr.Dataset) -> np.ndarray:
@@ -35,19 +35,20 @@ def errors(estimate: np.ndarray, results: xr.Dataset, where: np.ndarray) -> np.n
 
 def networks(results: xr.Dataset) -> list[Claim]:
     """The errors of lambda-hat at both sizes of the data set, and of the simplest geometry, the Gaussian at w*."""
-    there, odd, found = known(results), singular(results), np.isfinite(results.local.values)
-    value, gaussian = results.value.values, results.gaussian.values[:, -1]
-    made = [share("networks whose coefficient was found", found, ASKED, "all", holds=every(found))]
+    there, odd = known(results), singular(results)
+    value, gaussian = results.value.values, results.gaussian.values[-1]
+    made = []
     for i, n in enumerate(results.samples.values):
-        error = errors(value[:, i], results, there)
+        error = errors(value[i], results, there)
         text, holds = f"|lambda-hat/lambda - 1| of deep linear networks, n = {n:.0e}", _at_most(error, REFERENCE)
         made.append(median(text, error, TRIAL, "<= .044, as there", holds=holds, headline=bool(n > 1e5)))
-    ours, theirs = (errors(estimate, results, odd) for estimate in (value[:, -1], gaussian))
+    ours, theirs = (errors(estimate, results, odd) for estimate in (value[-1], gaussian))
     better = bool(np.median(ours) < np.median(theirs)) if odd.any() else None
-    where = "where half the rank of the Hessian is wrong"
+    all_of_them, where = errors(gaussian, results, there), "where half the rank of the Hessian is wrong"
     return [
         *made,
-        median("the same of the Gaussian at w*", errors(gaussian, results, there), OBVIOUS, headline=True),
+        share("networks at which half the rank of the Hessian is the coefficient", ~odd[there], OBVIOUS),
+        median("error of the Gaussian at w* over all networks", all_of_them, OBVIOUS, headline=True),
         median(f"error of lambda-hat {where}", ours, OBVIOUS, "< the Gaussian's", holds=better, headline=True),
         median(f"error of the Gaussian at w* {where}", theirs, OBVIOUS),
     ]
@@ -55,29 +56,13 @@ def networks(results: xr.Dataset) -> list[Claim]:
 
 def verdicts(results: xr.Dataset) -> list[Claim]:
     """What the verdict is worth: the errors where it finds nothing."""
-    there, clean = known(results), results.findings.values[:, -1] == ""
-    error = errors(results.value.values[:, -1], results, there)
+    there, clean = known(results), results.findings.values[-1] == ""
+    error = errors(results.value.values[-1], results, there)
     good, missed = error[clean[there]], clean[there][error > BIASED]
     text = f"errors above {BIASED:.0%} that verdict does not see"
     return [
         median("error where verdict finds nothing", good, ASKED, f"<= {REQUIRED}", holds=_at_most(good, REQUIRED)),
         share(text, missed, ASKED, "none", holds=not missed.any(), headline=True),
-    ]
-
-
-def points(results: xr.Dataset) -> list[Claim]:
-    """Points whose coefficient is not the least one of their product."""
-    if not results.sizes.get("where"):
-        return []
-    value, own, overall = (results[f"point_{name}"].values for name in ("value", "local", "overall"))
-    nearer = (np.abs(value - own) < np.abs(value - overall))[own != overall]
-    worst = int(np.argmax(np.abs(value / own - 1)))
-    off, error = float(value[worst] / own[worst] - 1), 2 * float(results.point_stderr[worst] / own[worst])
-    text, name = "points above the least lambda of their product: nearer to the own one", results["where"].values[worst]
-    holds = bool(abs(off) <= BIASED)
-    return [
-        share(text, nearer, "Watanabe 2009", "all", holds=every(nearer), headline=True),
-        Claim(f"largest error at a point, {name}", ASKED, f"<= {BIASED}", off, off - error, off + error, holds=holds),
     ]
 
 
@@ -98,15 +83,12 @@ def samplers(results: xr.Dataset) -> list[Claim]:
     return made
 
 
-def rescaling(results: xr.Dataset) -> list[Claim]:
+def rescaling(results: xr.Dataset) -> Claim:
     """How much lambda-hat changes between networks that compute the same."""
-    made, middle = [], results.sizes["factor"] // 2
-    for i, where in enumerate(("in the weights", "in relative weights")):
-        values = results.rescaled_value.values[i]
-        change = float(np.abs(values / values[middle] - 1).max())
-        text, holds = f"change of lambda-hat between W_1 c and W_2/c, c to 1e4, {where}", change <= RESCALED
-        made.append(Claim(text, LAU, f"<= {RESCALED}", change, holds=holds, headline=i == 0))
-    return made
+    values = results.rescaled_value.values
+    change = float(np.abs(values / values[len(values) // 2] - 1).max())
+    text, holds = "change of lambda-hat between W_1 c and W_2/c, c to 1e4, in the weights", change <= RESCALED
+    return Claim(text, LAU, f"<= {RESCALED}", change, holds=holds, headline=True)
 
 
 def _at_most(error: np.ndarray, bound: float) -> bool | None:

@@ -18,7 +18,6 @@ LEAPFROG, DOUBLINGS = 10, 6
 SIZE, NBETA, GAMMA = 12, 1e3, 1.0
 INPUTS = np.linspace(-2, 2, 20)
 WIDTHS = 5, 8, 5
-LIMIT = (WIDTHS[1] * (WIDTHS[0] + WIDTHS[2]) - WIDTHS[1]) / 2  # lambda = (parameters - units)/2
 FACTORS = 10.0 ** np.arange(-4, 5)
 RESCALED_NBETA, RESCALED_GAMMA, EXAMPLES = 1e5, 100.0, 500
 
@@ -69,71 +68,51 @@ def loss(w: Float[Array, " 12"], data: Any) -> Float[Array, " 1"]:
 
 
 def compare(names: Sequence[str], repeats: int, budget: int) -> xr.Dataset:
-    """Each sampler on each small model, `budget` gradients a chain; NUTS makes as many steps as HMC."""
+    """lambda-hat of each sampler on each small model, `budget` gradients a chain after a quarter of them as warm-up.
+
+    NUTS makes as many steps as HMC.
+    """
     rows = models()
     table = {name: np.array([row[name] for row in rows.values()]) for name in rows["regular, d = 10"]}
-    grid = sweeps.product(model=range(len(rows)), repeat=range(repeats))
-    parts = []
+
+    def estimate(name: str, draws: int, at: dict[str, Array]) -> dict[str, Array]:
+        key = jax.random.fold_in(jax.random.key(1), at["model"] * repeats + at["repeat"])
+        data = {field: jnp.asarray(values)[at["model"], None] for field, values in table.items()}
+        options: Any = dict(nbeta=NBETA, gamma=GAMMA) | slt.Sampling(4, draws // 4, draws)._asdict()
+        sampler = SAMPLERS[name](data["step_size"][0])
+        return {"sampled_value": slt.estimate_llc(key, loss, jnp.zeros(SIZE), data, sampler, **options).value}
+
+    grid, parts = sweeps.product(model=range(len(rows)), repeat=range(repeats)), []
     for name in names:
         draws = budget // (LEAPFROG + 1) if name in ("hmc", "nuts") else budget
-        estimates = functools.partial(estimate, name, draws, repeats, table)
-        parts.append(sweeps.map(estimates, grid, name=name, block=16))
+        parts.append(sweeps.map(functools.partial(estimate, name, draws), grid, name=name, block=16))
     found = xr.concat(parts, xr.DataArray(list(names), dims="sampler", name="sampler"))
     return found.assign_coords(model=[*rows]).assign(exact=("model", table["exact"]))
 
 
-def estimate(
-    name: str, draws: int, repeats: int, table: dict[str, np.ndarray], at: dict[str, Array]
-) -> dict[str, Array]:
-    """lambda-hat of one model by one sampler, with a warm-up of a quarter of its draws."""
-    key = jax.random.fold_in(jax.random.key(1), at["model"] * repeats + at["repeat"])
-    data = {field: jnp.asarray(values)[at["model"], None] for field, values in table.items()}
-    sampler, sampling = SAMPLERS[name](data["step_size"][0]), slt.Sampling(4, draws // 4, draws)
-    options: Any = dict(nbeta=NBETA, gamma=GAMMA) | sampling._asdict()
-    llc = slt.estimate_llc(key, loss, jnp.zeros(SIZE), data, sampler, **options)
-    return {"sampled_value": llc.value, "sampled_stderr": llc.stderr, "sampled_ess": llc.ess}
-
-
 def rescaling(draws: int) -> xr.Dataset:
-    """lambda-hat of the copies in the weights, and in weights divided by the root mean square of their layer.
+    """lambda-hat of the copies W_1 c, W_2/c of a ReLU network, which compute the same.
 
-    The data are of the network's own making, without noise: w* is a minimum of loss 0 at every c. U is nbeta L +
-    (gamma/2)|w - w*|^2 in one case, and in the other |.|^2 is of the relative weights, in which the copies are one. The
-    step size follows the curvature of each, gamma is the same at c = 1.
+    The data are of the network's own making, without noise: w* is a minimum of loss 0 at every c. The step size follows
+    the curvature, gamma is the same.
     """
     model = tm.MLP(WIDTHS, bias=False)
     key_teacher, key_data = jax.random.split(jax.random.key(0))
     teacher = model.init(key_teacher, jnp.zeros(WIDTHS[0]))["params"]
     target = lambda x: jnp.asarray(model.apply({"params": teacher}, x))
     task = tm.regression(target, tm.gaussian_inputs(WIDTHS[0]))
-    unscaled, data = tm.objective(model, task), task.sample(key_data, EXAMPLES)
-    c = np.asarray(FACTORS, np.float32)[:, None, None]
-    copies = {"W1": np.asarray(teacher["W1"])[None] * c, "W2": np.asarray(teacher["W2"])[None] / c}
-    size = {name: np.sqrt(np.mean(W**2, axis=(1, 2))) for name, W in copies.items()}
-    typical = np.mean([size[name][len(FACTORS) // 2] ** 2 for name in size])
-    grid: dict[str, Any] = {
-        "params": {name: np.concatenate([W, W]) for name, W in copies.items()},
-        "unit": {name: np.concatenate([np.ones_like(s), s]) for name, s in size.items()},
-        "gamma": np.repeat(np.array([RESCALED_GAMMA, RESCALED_GAMMA * typical], np.float32), len(FACTORS)),
-    }
-
-    def relative(at: dict[str, Any]) -> tuple[Callable, dict[str, Array]]:
-        """The loss as a function of the weights in the point's units, and its weights in them."""
-        loss = lambda w, batch: unscaled(jax.tree.map(jnp.multiply, w, at["unit"]), batch)
-        return loss, jax.tree.map(jnp.divide, at["params"], at["unit"])
+    loss, data = tm.objective(model, task), task.sample(key_data, EXAMPLES)
+    scale = {"W1": FACTORS, "W2": 1 / FACTORS}
+    copies = {name: np.asarray(teacher[name]) * c.astype(np.float32)[:, None, None] for name, c in scale.items()}
+    hessians = jax.jit(lambda copies: jax.lax.map(lambda params: slt.hessian(loss, params, data), copies))
+    top = np.linalg.eigvalsh(np.asarray(hessians(copies), float))[:, -1]
+    step_size = np.asarray(0.3 / (RESCALED_NBETA * top + RESCALED_GAMMA), np.float32)
 
     def estimate(at: dict[str, Any]) -> dict[str, Array]:
-        (loss, params), sampling = relative(at), slt.Sampling(4, 2 * draws, draws, 4)
-        held, sampler = dict(nbeta=RESCALED_NBETA, gamma=at["gamma"]), slt.mala(at["step_size"])
-        llc = slt.estimate_llc(jax.random.key(0), loss, params, data, sampler, **held, **sampling._asdict())
-        return {"rescaled_value": llc.value, "rescaled_stderr": llc.stderr}
+        options: Any = dict(nbeta=RESCALED_NBETA, gamma=RESCALED_GAMMA)
+        options |= slt.Sampling(4, 2 * draws, draws, 4)._asdict()
+        llc = slt.estimate_llc(jax.random.key(0), loss, at["params"], data, slt.mala(at["step_size"]), **options)
+        return {"rescaled_value": llc.value}
 
-    H = jax.jit(lambda at: slt.hessian(*relative(at), data))
-    rows = [jax.tree.map(lambda leaf, i=i: leaf[i], grid) for i in range(len(grid["gamma"]))]
-    h = np.array([np.clip(np.linalg.eigvalsh(np.asarray(H(row), float)), 0, None) for row in rows])
-    grid["step_size"] = np.asarray(0.3 / (RESCALED_NBETA * h.max(1) + grid["gamma"]), np.float32)
-    axes = {"coordinates": np.array(["weights", "relative"]), "factor": FACTORS}
-    found = sweeps.map(estimate, sweeps.Points(grid, None, axes), name="rescaling", block=len(FACTORS))
-    at = zip(h, grid["gamma"], strict=True)
-    gaussian = np.reshape([slt.regular_finite(s, nbeta=RESCALED_NBETA, gamma=g) for s, g in at], (2, -1))
-    return found.assign(rescaled_gaussian=(tuple(axes), gaussian), rescaled_limit=LIMIT)
+    grid = {"params": copies, "step_size": step_size}
+    return sweeps.map(estimate, sweeps.Points(grid, None, {"factor": FACTORS}), name="rescaling", block=len(FACTORS))

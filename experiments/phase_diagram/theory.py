@@ -12,8 +12,8 @@ IGNORED, SUPERPOSED, DEDICATED, CONFUSED = 0, 1, 2, 3
 NAMES = ("ignored", "in superposition", "dedicated", "confused")
 
 
-def prototypes(features: int, s: Float[np.ndarray, " k"], r: Float[np.ndarray, " k"]) -> np.ndarray:
-    """Losses (k, prototypes): last ignored; last superposed; last dedicated, another ignored or two others superposed.
+def prototypes(features: int, s: Float[np.ndarray, "*k"], r: Float[np.ndarray, "*k"]) -> np.ndarray:
+    """Losses, last axis: last ignored; last superposed; last dedicated, another ignored or two others superposed.
 
     One dimension fewer than features (2 or 3). An ignored feature costs I (s/3 - s^2/4), an antipodal pair
     (I_1 + I_2) s^2/6.
@@ -23,16 +23,14 @@ def prototypes(features: int, s: Float[np.ndarray, " k"], r: Float[np.ndarray, "
     return np.stack([r * lost, (1 + r) * pair, lost, others], axis=-1)
 
 
-def predicted(features: int, s: Float[np.ndarray, " k"], r: Float[np.ndarray, " k"]) -> Int[np.ndarray, " k"]:
+def predicted(features: int, s: Float[np.ndarray, "*k"], r: Float[np.ndarray, "*k"]) -> Int[np.ndarray, "*k"]:
     """The fate of the last feature in the least prototype."""
     return np.minimum(prototypes(features, s, r).argmin(axis=-1), DEDICATED)
 
 
-def boundary(r: Float[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
+def boundary(r: Float[np.ndarray, "*k"]) -> Float[np.ndarray, "*k"]:
     """The density below which the last of two features is superposed: 2r/(1 + 2.5 r), and its mirror for r > 1."""
     return np.where(r <= 1, 2 * r / (1 + 2.5 * r), 2 / (2.5 + r))
 
 
 TRIPLE_POINT = 1.0, 4 / 7  # r, s: all three fates have one loss
-MINIMA = {(0.3, 1.0): 0.02931, (0.05, 1.0): 0.00083, (0.3, 0.3): 0.01826, (0.8, 1.0): 0.10552, (1.0, 1.0): 1 / 12}
-"""(s, r) -> the least loss of two features in one dimension over all W and b, by a search from many starts."""

@@ -1,7 +1,5 @@
 """The figure of the `saturation` experiment: one trajectory, and what each setting leaves of a transition."""
 
-from typing import Any
-
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
@@ -13,7 +11,7 @@ from experiments.shared import plots
 
 LOSS, LOOSE, LOCAL, GREY, BAD = "#1b6ca8", "#b08d2f", "#c8553d", "#8a8f94", "#7b2d8b"
 COLOURS = {"the loss": LOSS, "loose": LOOSE, "localised": LOCAL, "tr of the Hessian": GREY, r"exact $\lambda$": "black"}
-STYLE: Any = plots.STYLE | {"axes.titlesize": 10.5, "axes.titlelocation": "left", "legend.fontsize": 8.5}
+STYLE = plots.STYLE | {"axes.titlelocation": "left", "legend.fontsize": 8.5}
 
 
 def draw(results: xr.Dataset) -> Figure:
@@ -24,7 +22,7 @@ def draw(results: xr.Dataset) -> Figure:
         run = max(range(len(at)), key=lambda run: (len(set(at[run]) - {-1}), int((at[run] == at.max()).sum())))
         one = results.isel(seed=run, step=slice(1, None))
         _loss(axes[0], one)
-        _localised(axes[1], one, exact(results))
+        _localised(axes[1], one, exact(results), still=at[run, 1:] >= 0)
         for place in axes[:2]:
             for learned in learned_at(results)[run]:
                 place.axvline(step[learned], color=GREY, lw=1, ls=(0, (2, 2)), zorder=0)
@@ -42,16 +40,17 @@ def _loss(axes: Axes, one: xr.Dataset) -> None:
     axes.legend(loc="center right")
 
 
-def _localised(axes: Axes, one: xr.Dataset, levels: np.ndarray) -> None:
-    """The localised curve beside the second-order expansion and the exact values, -10^4 included."""
+def _localised(axes: Axes, one: xr.Dataset, levels: np.ndarray, *, still: np.ndarray) -> None:
+    """The localised curve beside the Gaussian at w* and the exact values, -10^4 included."""
     part, step = one.sel(setting="localised"), one.step.values
     value, bad = part.value.values, trouble(part)
     label = r"exact $\lambda$ of the plateaus"
     axes.hlines(levels, step[0], step[-1], color="black", lw=0.7, ls=(0, (5, 3)), label=label)
-    axes.plot(step, part.quadratic, color=LOCAL, lw=4, alpha=0.3, label="second-order expansion")
-    good, label = ~bad, r"$\hat\lambda$, flagged: chains below $L(w^*)$"
+    plateau = np.where(still, one.hessian_sum, np.nan)
+    axes.plot(step, plateau, color=LOCAL, lw=4, alpha=0.3, label="the Gaussian at $w^*$, on plateaus")
+    good = ~bad
     axes.errorbar(step[good], value[good], part.stderr[good], fmt="o", color=LOCAL, ms=4, label=r"$\hat\lambda$")
-    axes.plot(step[bad], value[bad], "x", color=BAD, ms=6, label=label)
+    axes.plot(step[bad], value[bad], "x", color=BAD, ms=6, label=r"$\hat\lambda$, flagged: chains below $L(w^*)$")
     setting = rf"$n\beta$ = {float(part.nbeta):g}, $\gamma$ = {float(one.attrs['strength']):g}$\,n\beta$"
     axes.set_title(rf"Localised ({setting}): a level for each rank")
     axes.set_ylabel(r"$\hat\lambda$, localised", color=LOCAL)

@@ -22,7 +22,7 @@ def draw(results: xr.Dataset) -> Figure:
         for k, panel in zip("456", panels, strict=True):
             _occupancy(panel, results, k)
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
-        shares = sampled(results)[:, 1:].mean(axis=1).T
+        shares = sampled(results).mean(axis=1).T
         last.stackplot(results.n.values, shares, colors=COLOURS, labels=results.phase.values.tolist())
         last.legend(loc="lower right", framealpha=0.8, frameon=True, ncols=2)
         last.set(title="what was sampled, all phases", ylabel="share of all samples")
@@ -39,8 +39,7 @@ def _occupancy(axes: Axes, results: xr.Dataset, k: str) -> None:
     for name, (colour, line) in LINES.items():
         share = occupancy(results.free_energy.sel(predictor=name).values, n)[:, of_k].sum(axis=1)
         axes.plot(n, share, color=colour, ls=line, lw=2, label=f"predicted: {name}")
-    population, *each = named(results)[..., of_k].sum(axis=-1).T
-    axes.plot(at, np.transpose(each), ".", color="black", alpha=0.3, ms=7, mew=0)
-    axes.plot(at, np.mean(each, axis=0), "o", color="black", ms=6, label="sampled: mean of data sets, dots: each")
-    axes.plot(at, population, "D", mfc="white", mec="black", ms=5, label="sampled: population loss")
+    each = named(results)[..., of_k].sum(axis=-1)
+    axes.plot(at, each, ".", color="black", alpha=0.3, ms=7, mew=0)
+    axes.plot(at, each.mean(axis=1), "o", color="black", ms=6, label="sampled: mean of data sets, dots: each")
     axes.set(title=f"{k}-gons", ylabel="share of the named phases")

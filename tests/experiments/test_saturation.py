@@ -4,10 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-import slt
-from experiments.saturation.case import Local, quadratic
 from experiments.saturation.report import claims, exact, learned_at, rank, shares, steps, transitions
-from experiments.shared.coefficient_curves import Setting
 
 TARGET, NBETA = np.array([4.0, 2.0, 1.0, 0, 0, 0]), np.array([1.0, 3e4, 3e4])
 STARTS = ((6, 12, 18), (4, 11, 19))  # of the plateaus of 1, 2 and 3 learned values, of two runs
@@ -27,15 +24,13 @@ def made_up(level=SHRUNKEN):
     value[0] = NBETA[0] * (9.5 - loss) + 0.01 * rng.normal(size=loss.shape)
     value[1] = np.where(before, -50.0, np.array(level, float)[ranks]) + 0.02 * rng.normal(size=loss.shape)
     value[2] = np.where(before, -2e4, np.array(LAMBDA)[ranks])
-    smooth = np.broadcast_to(np.array(SHRUNKEN)[ranks], value.shape)
     variables = {
         "value": (EVERY, value),
         "stderr": (EVERY, np.full(value.shape, noise)),
         "mean_loss": (EVERY, loss + value / NBETA[:, None, None]),
         "saturation": (EVERY, np.zeros(value.shape)),
         "findings": (EVERY, np.where(value < -2 * noise, "negative", "")),
-        "hessian_sum": (EVERY, smooth),
-        "quadratic": (EVERY, np.where(before, -50.0, smooth)),
+        "hessian_sum": (EVERY[1:], np.array(SHRUNKEN)[ranks]),
         "loss": (EVERY[1:], loss),
         "trace": (EVERY[1:], np.array(TRACE)[ranks]),
         "learned": ((*EVERY[1:], "value_of"), np.where(np.arange(6) < ranks[..., None], TARGET, 0.0)),
@@ -93,12 +88,3 @@ def test_plateaus_shares_and_times():
     np.testing.assert_allclose(exact(results), LAMBDA)
     np.testing.assert_allclose(shares(results)["the loss"], [8 / 10.5, 2 / 10.5, 0.5 / 10.5])
     np.testing.assert_allclose(steps(exact(results)), [5.5 / 13.5, 4.5 / 13.5, 3.5 / 13.5])
-
-
-def test_the_expansion_is_exact_where_the_loss_is_quadratic():
-    h, g, gamma = np.array([0.5, 2.0]), np.array([0.0, 0.1]), 3.0
-    spread, full = quadratic(Local(np.zeros(()), g, h), Setting(10.0, gamma, 1e-3))
-    expected = slt.regular_finite(h, nbeta=10.0, gamma=gamma, step_size=1e-3)
-    np.testing.assert_allclose(spread, expected, rtol=1e-12)
-    u = -10 * g / (10 * h + gamma)  # of the mean; nbeta times the loss there
-    np.testing.assert_allclose(full - spread, 10 * np.sum(g * u + h * u**2 / 2), rtol=1e-12)
