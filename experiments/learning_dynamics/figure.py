@@ -1,4 +1,4 @@
-"""The figure of `learning_dynamics`: one run in three readings."""
+"""The figure of `learning_dynamics`: one octahedron in three readings, the levels of many features."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -7,18 +7,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import slt
-from experiments.learning_dynamics.report import MAIN, hessian_sum, transitions
+from experiments.learning_dynamics.report import MAIN, Places, hessian_sum, level_transitions, transitions
 from experiments.shared import plots
 
-LOSS, LLC, GREY = "#1b6ca8", "#c8553d", "#8a8f94"
+LOSS, LLC, GEOMETRY, GREY = "#1b6ca8", "#c8553d", "#2f3e46", "#8a8f94"
 SETS = ("#2a7f62", "#b0762b")
 
 
 def draw(results: xr.Dataset) -> Figure:
-    """Loss, lambda-hat and D_i of one run."""
+    """One run's loss, D_i and lambda-hat, and the levels of many features."""
     at = transitions(results)
     with plt.rc_context(plots.STYLE | {"axes.titlelocation": "left"}):
-        figure, (loss, llc, geometry) = plt.subplots(1, 3, figsize=(16, 4.4), layout="constrained")
+        figure, ((loss, llc), (geometry, many)) = plt.subplots(2, 2, figsize=(12, 7.2), layout="constrained")
         early = [int(np.isin(names, ["nothing", "two lines"]).sum()) for names in results.figure.values]
         run = int(np.argmax(early))  # the one whose first stages are longest
         here, step = results.isel(run=run), results.step.values
@@ -32,7 +32,8 @@ def draw(results: xr.Dataset) -> Figure:
                 axes.axvline(step[i], color=LOSS, lw=0.9, ls=(0, (4, 3)), zorder=1)
             axes.set_xscale("symlog", linthresh=step[1])
             axes.set_xlim(0, step[-1])
-        figure.suptitle("Six features in three dimensions reach the octahedron in steps")
+        _levels(many, results, level_transitions(results)["loss"])
+        figure.suptitle("Six features in three dimensions reach the octahedron in steps; many jump between levels")
         plt.close(figure)
     return figure
 
@@ -58,3 +59,15 @@ def _dimensionality(axes: Axes, here: xr.Dataset) -> None:
     axes.set(xlabel="steps of SGD", ylabel=r"dimensionality $D_i$", ylim=(-0.02, 1.02), yticks=[0, 1 / 3, 1 / 2, 1])
     axes.set_yticklabels(["0", "1/3", "1/2", "1"])
     axes.set_title("$D_i$ of the features of the two sets")
+
+
+def _levels(axes: Axes, results: xr.Dataset, drops: Places) -> None:
+    """The run of many features with the latest drop of its loss."""
+    run = int(np.argmax([max(at, default=-1) for at in drops]))
+    step, D = results.level_step.values, results.level_dimensionality.values[run]
+    axes.plot(step, D, lw=0.6, alpha=0.6, color=GEOMETRY)
+    for i in drops[run]:
+        late = step[step >= results.attrs["settle"]]
+        axes.axvline(late[i], color=LOSS, lw=0.9, ls=(0, (4, 3)), zorder=1)
+    axes.set(ylabel=r"$D_i$", ylim=(-0.02, 0.85), xlim=(0, step[-1]), xlabel="steps of Adam")
+    axes.set_title(f"{D.shape[1]} equal features in {results.attrs['hidden']} dimensions; dashed: drops of the loss")

@@ -8,7 +8,12 @@ import toymodels as tm
 
 ALIVE = 0.3  # norm from which a feature counts: half the smallest of a figure, 1/sqrt(3) in the two lines
 OVERLAP = 0.3  # |cos| from which two features are of one figure: training leaves .1 between orthogonal ones
-NAMED = {"": "nothing", "6/1": "one line", "3/1 + 3/1": "two lines", "digon + digon + digon": "octahedron"}
+NAMED = {
+    "": "nothing",
+    "6/1": "one line",
+    "3/1 + 3/1": "two lines",
+    "digon + digon + digon": "octahedron",
+}
 
 
 def counted(W: Float[Array, "hidden features"]) -> Float[Array, " features"]:

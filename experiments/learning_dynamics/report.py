@@ -1,4 +1,4 @@
-"""What is said of the way to the octahedron: the source's words beside the measured numbers."""
+"""What is said of both trainings: the source's words beside the measured numbers."""
 
 import itertools
 
@@ -8,6 +8,7 @@ import xarray as xr
 from numpy.lib.stride_tricks import sliding_window_view
 
 import slt
+from experiments.learning_dynamics.cases import DENSITY, digon_gain
 from experiments.shared import tell
 from experiments.shared.claims import Claim, every, mean, share
 
@@ -15,12 +16,13 @@ ELHAGE = "Elhage et al. 2022"
 MAIN = "localised"
 TOLERANCE = 3  # checkpoints between two transitions that count as one; a third of the time, for the octahedron
 WIDTH, HOLD, LEAST = 0.03, 4, 0.1  # a D_i is on a level within +-WIDTH for HOLD checkpoints; 1/2 and 2/5 differ by .1
+FRACTIONS = np.array([0, 1 / 3, 2 / 5, 1 / 2, 2 / 3, 3 / 4, 1])  # D_i of the figures
 Places = list[list[int]]  # of each run the checkpoints at which something changes
 
 
 def claims(results: xr.Dataset) -> list[Claim]:
-    """The geometry, which transitions coincide, and what lambda-hat adds to loss and geometry."""
-    return [*_figures(results), *_transitions(results), *_llc(results)]
+    """First the octahedron's geometry and its transitions, then what lambda-hat says, then the many features."""
+    return [*_figures(results), *_transitions(results), *_llc(results), *_levels(results)]
 
 
 def usable(results: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
@@ -53,6 +55,18 @@ def transitions(results: xr.Dataset) -> dict[str, Places]:
     }
 
 
+def level_transitions(results: xr.Dataset) -> dict[str, Places]:
+    """Those of the many features, counted from `settle` on; the smallest distance is what one more digon spares."""
+    first = int(np.searchsorted(results.level_step.values, results.attrs["settle"]))
+    loss = np.log(results.level_loss.values)
+    digon = digon_gain(DENSITY) / float(np.nanmedian(results.level_loss.values[:, -1]))
+    jumps = _jumps(results.level_dimensionality.values)
+    return {
+        "loss": _changes(loss[:, first:], np.full(loss[:, first:].shape, digon / 2)),
+        "dimensionality": [[i - first for i in run if i >= first] for run in jumps],
+    }
+
+
 def _changes(curve: np.ndarray, noise: np.ndarray) -> Places:
     """Change points of each run's curve; one next to unseen points is put in their middle."""
     found = []
@@ -72,10 +86,9 @@ def _jumps(curves: np.ndarray) -> Places:
 def _figures(results: xr.Dataset) -> list[Claim]:
     octahedra, merged = results.figure.values[:, -1] == "octahedron", results.figure.values == "two lines"
     lines = sliding_window_view(merged, HOLD, axis=1).all(axis=-1).any(axis=-1)
-    text = "runs that pass through two lines, each set of features merged on one"
     return [
         share("runs that end in the octahedron", octahedra, ELHAGE, "all", holds=every(octahedra), headline=True),
-        share(text, lines, ELHAGE, "all", holds=every(lines)),
+        share("runs by way of two lines, each set merged on one", lines, ELHAGE, "all", holds=every(lines)),
     ]
 
 
@@ -129,9 +142,7 @@ def _changes_of_level(results: xr.Dataset, loss: Places) -> list[Claim]:
     made = [share(text, rises, "Chen et al. 2023, for polygons", "all", holds=every(rises), headline=True)]
     for i in range(len(results.known) - 1):
         here = [run[i] for run in changes if len(run) > i]
-        made.append(
-            mean(f"lambda-hat at transition {i + 1} of the loss: median after less median before", here, tell.ASKED)
-        )
+        made.append(mean(f"its change at transition {i + 1} of the loss, by medians between", here, tell.ASKED))
     return made
 
 
@@ -150,3 +161,14 @@ def _llc(results: xr.Dataset) -> list[Claim]:
     for name in map(str, results.setting.values):
         made.append(tell.disguise(results, name, headline=name == MAIN)[0])
     return [*made, tell.believed(results, MAIN)[0]]
+
+
+def _levels(results: xr.Dataset) -> list[Claim]:
+    D, at = results.level_dimensionality.values, level_transitions(results)
+    near = (np.abs(D[:, -1, :, None] - FRACTIONS) < WIDTH).any(axis=-1)
+    half, length = bool(near.mean() > 0.5), int((results.level_step >= results.attrs["settle"]).sum())
+    return [
+        share("many features: final D_i within .03 of a figure's", near, ELHAGE, "most", holds=half, headline=True),
+        coincide("many features: drops of the loss, with D_i", at["loss"], at["dimensionality"], length),
+        coincide("many features: jumps of D_i, with the loss", at["dimensionality"], at["loss"], length),
+    ]

@@ -4,11 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import xarray as xr
 
 import toymodels as tm
+from experiments.learning_dynamics.cases import digon_gain
 from experiments.learning_dynamics.geometry import counted, figure_name
-from experiments.learning_dynamics.report import transitions
 
 P = 0.1
 POPULATION = tm.correlated_nodes(2, 3, P, 256)
@@ -71,17 +70,10 @@ def test_merged_pairs_is_a_saddle_between_two_lines_and_the_octahedron():
     np.testing.assert_allclose(params["W"][:, [1, 4]], params["W"][:, [2, 5]])
 
 
-def test_every_curve_changes_where_it_was_planted_and_in_the_middle_of_what_cannot_be_used():
-    time, noise = np.arange(24), 0.01 * np.random.default_rng(0).normal(size=24)
-    late, slope = time >= 12, (time >= 9) & (time < 17)
-    over = ("setting", "run", "step")
-    variables = {
-        "loss": (over[1:], [np.where(late, 0.1, 1.0)]),
-        "figure_loss": ("known", [1.0, 0.1]),
-        "value": (over, [[np.where(slope, -5.0, 1.0 + late) + noise]]),
-        "stderr": (over, np.full((1, 1, 24), 0.01)),
-        "findings": (over, [[np.where(slope, "negative", "")]]),
-        "dimensionality": ((*over[1:], "feature"), [np.stack([np.where(late, 1 / 2, 1 / 3)] * 2, axis=1)]),
-    }
-    found = transitions(xr.Dataset(variables, {"setting": ["localised"], "step": time}))
-    assert found == {"loss": [[12]], "llc": [[13]], "dimensionality": [[12, 12]]}
+def test_what_a_digon_spares():
+    p = 0.3
+    x, weight = tm.quadrature(2, p, 24)
+    loss = lambda w, b: float(weight @ jnp.sum((x - jax.nn.relu(x @ jnp.outer(w, w) + b[None])) ** 2, axis=1))
+    pair = loss(jnp.array([1.0, -1.0]), jnp.zeros(2))
+    alone = loss(jnp.array([1.0, 0.0]), jnp.array([0, p / 2]))
+    assert digon_gain(p) == pytest.approx(alone - pair, rel=5e-3)
