@@ -5,7 +5,7 @@ import xarray as xr
 
 from experiments.shared import tell
 from experiments.shared.claims import Claim, every, mean, median, share
-from experiments.shared.coefficient_curves import largest, transitions
+from experiments.shared.coefficient_curves import largest, places, transitions
 
 EDELMAN, TRIAL = "Edelman et al. 2024", "earlier trial, one run"
 SETTLE = 3  # estimates at the start, of a model that leaves the uniform prediction, in which no transition is sought
@@ -94,9 +94,9 @@ def coincide(results: xr.Dataset, symbols: int) -> list[Claim]:
     """Whether each run's largest change of lambda-hat, and of attention, is where its largest of KL is."""
     curve, here = localised(results, symbols).isel(setting=0), results.sel(symbols=symbols)
     read = here.isel(reading=np.searchsorted(here.reading_step.values, here.estimate_step.values[SETTLE:]))
-    kl = largest(transitions(read.kl_bigram.values, read.kl_bigram_stderr.values))
-    llc = largest(transitions(curve.value.values, curve.stderr.values))
-    attention, k = largest(transitions(read.previous.values, 0.02)), f"k = {symbols}"
+    kl = places(largest(transitions(read.kl_bigram.values, read.kl_bigram_stderr.values)))
+    llc = places(largest(transitions(curve.value.values, curve.stderr.values)))
+    attention, k = places(largest(transitions(read.previous.values, 0.02))), f"k = {symbols}"
     return [
         *tell.aligned(f"{k}: lambda-hat changes with KL", llc, kl, tolerance=TOLERANCE, headline=symbols == 2),
         *tell.aligned(f"{k}: attention changes with KL", attention, kl, tolerance=TOLERANCE),

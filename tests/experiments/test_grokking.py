@@ -19,7 +19,7 @@ def results(test_loss, value=None, accuracy=None):
     right = np.broadcast_to(1.0 if accuracy is None else accuracy, test_loss.shape)
     value = np.ones((1, *test_loss.shape)) if value is None else value
     variables = {"test_loss": test_loss, "train_accuracy": known, "test_accuracy": right}
-    variables |= {variable: test_loss for variable in ANNOUNCERS.values()}
+    variables |= dict.fromkeys(ANNOUNCERS.values(), test_loss)
     made = {name: (("run", "step"), values) for name, values in variables.items()}
     dims = ("setting", "run", "step")
     curves = {"value": (dims, value), "stderr": (dims, np.full(value.shape, 0.01))}
