@@ -47,11 +47,11 @@ def _run(pair: list[Axes], one: xr.Dataset) -> None:
     coefficients.set_yscale("symlog", linthresh=1e-3, linscale=0.5)
     coefficients.autoscale(axis="y")
     first, jump = int(memorised(one)[0]), float(jumps(one)[0])
-    for axes in pair:
+    for axes, place in zip(pair, ("lower left", "upper right"), strict=True):
         axes.set(xscale="linear", xlim=(0, one.step.values[-1]))
         axes.axvline(one.step.values[first] if first < one.sizes["step"] else np.nan, color=GREY, lw=1, ls=":")
         axes.axvline(jump, color=TEST, lw=1, alpha=0.5)
-        axes.legend(loc="lower left")
+        axes.legend(loc=place)
 
 
 def _leads(axes: Axes, results: xr.Dataset) -> None:

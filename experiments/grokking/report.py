@@ -76,7 +76,8 @@ def announced(results: xr.Dataset, setting: str) -> list[Claim]:
         made.append(share(text, alarms, ASKED, "none", holds=every(~alarms)))
     for control in (control for control in CONTROLS if (kind == control).any()):
         quiet = [sounds(other, silent(each[other][kind == control])) for other in (name, "test loss")]
-        made.append(lead(f"{setting}: the same, both silent on {control}", ahead(*quiet), sign=True))
+        text = f"{setting}: lambda-hat before the test loss, both silent on {control}"
+        made.append(lead(text, ahead(*quiet), sign=True))
     return made
 
 
