@@ -10,7 +10,7 @@ from jaxtyping import Array, Scalar
 
 import toymodels as tm
 
-START, TRAIN, CHAINS, DATA, _, MEASURE = range(6)  # purposes of a seed's keys
+START, TRAIN, CHAINS, DATA, _, MEASURE = range(6)  # purposes of a seed's keys; one is not used any more
 INIT = jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # of embedding and linear maps
 
 
@@ -36,7 +36,8 @@ class Case(NamedTuple):
     def task(self) -> tm.Task:
         """Sequences, each of a hidden map of its own."""
         fresh = tm.gaussian_prior(self.dimensions)
-        return tm.icl_regression(lambda key, n: fresh(jax.random.split(key)[1], n), self.examples, self.noise)
+        prior = lambda key, n: fresh(jax.random.split(key)[1], n)  # this key, so that the published numbers stay
+        return tm.icl_regression(prior, self.examples, self.noise)
 
     @property
     def loss(self) -> tm.Loss:
@@ -58,10 +59,7 @@ class Case(NamedTuple):
         return self.task.sample(tm.key(at["seed"], DATA), self.samples)
 
     def reading(self, at: Any, checkpoint: tm.Trajectory) -> dict[str, Scalar]:
-        """Mean squares on new sequences: of the model's error (`loss`) and of what it says (`size`), and of the
-
-        errors of ridge regression and of the zero predictor.
-        """
+        """Mean squares on new sequences: errors of the model (`loss`), of ridge and of zero; what it says (`size`)."""
         batch = self.task.sample(jax.random.fold_in(tm.key(at["seed"], MEASURE), 0), self.samples)
         x, y = tm.pairs(batch.x)
         predict: Any = lambda x: self.model.apply({"params": checkpoint.params}, x)
