@@ -6,7 +6,7 @@ features, D_i, to lie on the lines of regular polytopes. lambda-hat stands besid
 """
 
 import functools
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import jax
 import numpy as np
@@ -17,7 +17,7 @@ from typing_extensions import Doc
 import slt
 import sweeps
 import toymodels as tm
-from experiments.geometry.case import Case, Init, deviation
+from experiments.geometry.case import Case, deviation
 from experiments.geometry.report import claims
 from experiments.shared.ranges import Count, Positive, Seed, at_least, between, checked
 
@@ -40,7 +40,6 @@ def run(
     hidden: Annotated[int, between(1, 10**4), Doc("m, dimensions in which they are held")] = 10,
     densities: Annotated[int, between(2, 10**4), Doc("models, evenly spaced in log(1 - S)")] = 20,
     sparsest: Annotated[float, between(1.01, 10**6), Doc("the largest 1/(1 - S); the least is 1")] = 20.0,
-    init: Annotated[Init, Doc("of W: scale of the published notebook, or 2/(hidden + features)")] = "notebook",
     steps: Annotated[Count, Doc("of AdamW")] = 5000,
     batch_size: Annotated[int, between(1, 10**6), Doc("of each step, all examples new")] = 512,
     rate: Annotated[Positive, Doc("learning rate at the start; it falls to 0 as a cosine")] = 2e-3,
@@ -51,26 +50,24 @@ def run(
     leapfrog: Annotated[int, between(1, 10**4), Doc("gradients for a draw")] = 12,
     sampling: slt.Sampling = slt.Sampling(chains=2, warmup=8, draws=20),
     seed: Annotated[Seed, Doc("of all random numbers")] = 0,
-    prng: Annotated[Literal["lowbias32", "threefry2x32"], Doc("generator of all random numbers")] = "lowbias32",
 ) -> xr.Dataset:
     """Train one model a density, all at once; read their geometry; estimate lambda-hat of each."""
     at_least(checkpoints, steps=steps)
     if sampling.batch_size is not None:
         raise ValueError(f"got sampling.batch_size={sampling.batch_size}: write None, these chains take all examples")
     grid = over(np.geomspace(1, 1 / sparsest, densities))
-    std = deviation(init, features=features, hidden=hidden, instances=densities)
-    case = Case(features, hidden, std, rate, steps, batch_size, seed, tm.implementation(prng))
+    std = deviation(features=features, hidden=hidden, instances=densities)
+    case = Case(features, hidden, std, rate, steps, batch_size, seed)
     times = tm.linear_steps(steps, steps // checkpoints)
     runs = sweeps.scan(case.onward, grid, case.begin, times, name="train", block=1)
     last = jax.tree.map(lambda leaf: leaf[:, -1], runs.outputs.params)
     chains: Any = dict(nbeta=nbeta, gamma=strength * nbeta, leapfrog=leapfrog, sampling=sampling)
     estimate = functools.partial(case.estimate, samples=samples, **chains)
     found = sweeps.map(estimate, grid._replace(checkpoint=last), name="llc", block=1)
-    llc = slt.LLC._make(found[name].values for name in slt.LLC._fields)
-    found["findings"] = "density", slt.findings(llc)
-    gone = set(slt.LLC._fields) - {"value", "stderr", "ess", "rhat", "acceptance", "saturation"}
-    attributes = dict(features=features, hidden=hidden, init=init, nbeta=nbeta, strength=strength, steps=steps)
-    return found.drop_vars(gone).merge(_geometry(runs)).assign_attrs(attributes)
+    found["findings"] = "density", slt.findings(found)
+    kept = ["value", "stderr", "findings", "loss_at_centre", "chance", "gaussian", "gaussian_stderr", "slope"]
+    attributes = dict(features=features, hidden=hidden, nbeta=nbeta, strength=strength)
+    return found[kept].merge(_geometry(runs)).assign_attrs(attributes)
 
 
 def plot(results: xr.Dataset) -> Any:
@@ -99,15 +96,11 @@ def _geometry(runs: sweeps.Runs) -> xr.Dataset:
     """What is read off the weights of all models: D* over time, the rest at the end."""
     W, density = runs.outputs.params["W"], runs.grid.axes["density"]
     per_feature = jax.jit(jax.vmap(jax.vmap(tm.dimensions_per_feature)))(W)
-    D, R = (np.asarray(jax.jit(jax.vmap(f))(W[:, -1])) for f in (tm.dimensionality, tm.canonical))
+    D = jax.jit(jax.vmap(tm.dimensionality))(W[:, -1])
     names = np.stack([figures(model) for model in W[:, -1]])
-    feature, time = ("density", "feature"), ("density", "step")
     variables = {
-        "dimensionality": (feature, D, {"units": "hidden dimensions"}),
-        "polytope": (feature, names, {"long_name": "figure of the block a feature is in; empty: it is dead"}),
-        "W": (("density", "hidden", "feature"), R, {"long_name": "W, rotated to be upper triangular"}),
-        "b": (feature, runs.outputs.params["b"][:, -1]),
-        "loss": (time, runs.outputs.loss, {"long_name": "on a minibatch", "units": "E|x - x'|^2"}),
-        "dimensions_per_feature": (time, np.asarray(per_feature), {"long_name": "D* = m/|W|^2"}),
+        "dimensionality": (("density", "feature"), np.asarray(D), {"units": "hidden dimensions"}),
+        "polytope": (("density", "feature"), names, {"long_name": "figure of a feature's block; empty: it is dead"}),
+        "dimensions_per_feature": (("density", "step"), np.asarray(per_feature), {"long_name": "D* = m/|W|^2"}),
     }
     return xr.Dataset(variables, {"density": density, "step": runs.times})

@@ -21,7 +21,7 @@ def draw(results: xr.Dataset) -> Figure:
         x = 1 / results.density.values
         _geometry(axes[0], results, x)
         _coefficient(axes[1], results, x)
-        axes[2].plot(x, results.test_loss / results.chance, "s-", color="black")
+        axes[2].plot(x, results.loss_at_centre / results.chance, "s-", color="black")
         axes[2].set(title="Loss / that of the best constant", xscale="log", xlabel="1/(1 - S)")
         plt.close(figure)
     return figure

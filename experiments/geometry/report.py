@@ -48,7 +48,7 @@ def regular(results: xr.Dataset) -> tuple[float, float]:
     W'W a projector of rank m, any one: m(m + 1)/2 equations, and n biases. Only rotations free: all of n m + n but
     m(m - 1)/2.
     """
-    n, m = results.sizes["feature"], results.sizes["hidden"]
+    n, m = results.attrs["features"], results.attrs["hidden"]
     return (m * (m + 1) / 2 + n) / 2, (n * m + n - m * (m - 1) / 2) / 2
 
 
@@ -107,7 +107,7 @@ def expansion(results: xr.Dataset) -> list[Claim]:
 
 def beside(results: xr.Dataset) -> list[Claim]:
     """Whether lambda-hat orders the densities otherwise than the loss and D* do, where it is positive."""
-    end, of_chance = results.dimensions_per_feature.isel(step=-1, drop=True), results.test_loss / results.chance
+    end, of_chance = results.dimensions_per_feature.isel(step=-1, drop=True), results.loss_at_centre / results.chance
     table: Any = xr.Dataset({"D*": end, "loss/chance": of_chance, "lambda-hat": results.value}).to_dataframe()
     positive, text = table[table["lambda-hat"] > 0], "rank correlation of lambda-hat with "
     rho = positive.rank().corr(min_periods=4)["lambda-hat"]

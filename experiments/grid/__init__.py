@@ -71,21 +71,22 @@ def _model(name: str, case: Case, axes: dict[str, np.ndarray], sampling: slt.Sam
     """One model: its grid, its truth, and its plateaus."""
     series = name.replace(" ", "_")
     found = sweeps.map(_estimator(case, slt.sgld, sampling), sweeps.product(**axes), name=series, block=BLOCK)
-    llc, (exact, error) = _llc(found), _exact(series, case, axes["nbeta"], axes["gamma"], reference)
-    level = [slt.plateau(jax.tree.map(lambda leaf, i=i: leaf[:, i : i + 1], llc)) for i in range(len(NBETAS))]
+    exact, error = _exact(series, case, axes["nbeta"], axes["gamma"], reference)
+    plateaus = [slt.plateau(_llc(found.isel(nbeta=[i]))) for i in range(len(NBETAS))]
+    member = np.concatenate([plateau.member for plateau in plateaus], axis=1)
     variables: dict[str, Any] = {
-        "value": (AXES, llc.value, {"long_name": "lambda-hat", "units": "1"}),
-        "stderr": (AXES, llc.stderr, {"units": "1"}),
-        "findings": (AXES, slt.findings(llc), {"long_name": "what verdict says"}),
-        "drift": (AXES, _drift(llc), {"long_name": "second half of the trace less the first, in units of its mean"}),
-        "exact": (AXES[1:], exact, {"long_name": "what an exact sampler returns", "units": "1"}),
-        "exact_stderr": (AXES[1:], error, {"units": "1"}),
+        "value": (AXES, found.value.values, {"long_name": "lambda-hat"}),
+        "stderr": (AXES, found.stderr.values),
+        "findings": (AXES, slt.findings(found), {"long_name": "what verdict says"}),
+        "drift": (AXES, _drift(_llc(found)), {"long_name": "second half of the trace less the first, over its mean"}),
+        "exact": (AXES[1:], exact, {"long_name": "what an exact sampler returns"}),
+        "exact_stderr": (AXES[1:], error),
         "gaussian": (AXES[1:], _gaussian(case, axes), {"long_name": "what the Hessian at w* gives"}),
-        "member": (AXES, np.concatenate([part.member for part in level], axis=1), {"long_name": "on the plateau"}),
-        "plateau": ("nbeta", [part.value for part in level], {"units": "1"}),
-        "plateau_low": ("nbeta", [part.low for part in level], {"units": "1"}),
-        "plateau_high": ("nbeta", [part.high for part in level], {"units": "1"}),
-        "truth": ((), case.value, {"long_name": "lambda", "units": "1"}),
+        "member": (AXES, member, {"long_name": "on the plateau"}),
+        "plateau": ("nbeta", [plateau.value for plateau in plateaus]),
+        "plateau_low": ("nbeta", [plateau.low for plateau in plateaus]),
+        "plateau_high": ("nbeta", [plateau.high for plateau in plateaus]),
+        "truth": ((), case.value, {"long_name": "lambda"}),
     }
     return xr.Dataset(variables, axes)
 
@@ -117,12 +118,12 @@ def _exact(
     grid = sweeps.product(share=REFERENCE_STEPS, nbeta=nbetas, gamma=gammas)
     grid["step_size"] = grid.pop("share") / (grid["nbeta"] * case.curvature + grid["gamma"])
     sampling = slt.Sampling(chains=16, warmup=draws, draws=draws, thin=4)
-    llc = _llc(sweeps.map(_estimator(case, slt.mala, sampling), grid, name=f"{series}_reference", block=BLOCK))
-    trusted = (slt.findings(llc) == "") & (llc.stderr < MAX_REFERENCE_ERROR * llc.value)
-    error = np.where(trusted, llc.stderr, np.inf).reshape(len(REFERENCE_STEPS), len(nbetas), len(gammas))
-    value, best = np.where(trusted, llc.value, np.nan).reshape(error.shape), error.argmin(axis=0)[None]
-    least = np.take_along_axis(error, best, axis=0)[0]
-    return np.take_along_axis(value, best, axis=0)[0], np.where(np.isfinite(least), least, np.nan)
+    found = sweeps.map(_estimator(case, slt.mala, sampling), grid, name=f"{series}_reference", block=BLOCK)
+    trusted = (slt.findings(found) == "") & (found.stderr < MAX_REFERENCE_ERROR * found.value).values
+    shape = len(REFERENCE_STEPS), len(nbetas), len(gammas)
+    value, error = (np.where(trusted, found[name], np.nan).reshape(shape) for name in ("value", "stderr"))
+    best = np.nan_to_num(error, nan=np.inf).argmin(axis=0)[None]
+    return np.take_along_axis(value, best, axis=0)[0], np.take_along_axis(error, best, axis=0)[0]
 
 
 def _gaussian(case: Case, axes: dict[str, np.ndarray]) -> Float[np.ndarray, "b g"]:

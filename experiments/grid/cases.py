@@ -49,9 +49,7 @@ def minibatches() -> Case:
     y = x.sum(axis=1) + rng.normal(size=SIZE)
     w, h = np.linalg.lstsq(x, y, rcond=None)[0], np.linalg.eigvalsh(x.T @ x / SIZE)
 
-    def loss(w: Array, data: tuple[Array, Array]) -> Array:
-        return (data[1] - data[0] @ w) ** 2 / 2
-
+    loss = lambda w, data: (data[1] - data[0] @ w) ** 2 / 2
     data = jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32)
     finite = lambda nbeta, gamma: slt.regular_finite(h, nbeta=nbeta, gamma=gamma)
     return Case(loss, jnp.asarray(w, jnp.float32), data, len(h) / 2, finite, h[-1], BATCH)

@@ -1,7 +1,5 @@
 """What the `grid` experiment claims: how often the verdict is right about a cell, from its results alone."""
 
-from typing import NamedTuple
-
 import numpy as np
 import xarray as xr
 
@@ -10,19 +8,6 @@ from experiments.shared.claims import Claim, share
 OFF, NEAR = 0.2, 0.05  # an error of the estimate, in units of the exact value
 FLAT = 0.1  # a trace whose halves agree to this share looks flat
 HERE, OBVIOUS = "asked here", "the obvious"
-
-
-class Cells(NamedTuple):
-    """What is known of each cell whose exact value is: how far off it is, and which of two rules doubts it.
-
-    off: by more than 20 % beyond two standard errors, or not finite.      near: within 5 %.      flagged: by `verdict`.
-    suspicious: by the trace of the loss alone, not finite, negative, or with halves that differ by 10 %.
-    """
-
-    off: np.ndarray
-    near: np.ndarray
-    flagged: np.ndarray
-    suspicious: np.ndarray
 
 
 def off(results: xr.Dataset) -> xr.DataArray:
@@ -36,13 +21,21 @@ def silent(results: xr.Dataset) -> xr.DataArray:
     return off(results) & (results.findings == "") & np.isfinite(results.exact)
 
 
-def cells(results: xr.Dataset) -> Cells:
-    """Over all axes, flattened; cells without an exact value are left out."""
-    exact = results.exact.broadcast_like(results.value)
-    near = abs(results.value - exact) <= NEAR * exact
-    suspicious = ~((results.value > 0) & (abs(results.drift) <= FLAT))
-    each = off(results), near, results.findings != "", suspicious
-    return Cells(*(one.transpose(*exact.dims).values[np.isfinite(exact.values)] for one in each))
+def cells(results: xr.Dataset) -> xr.Dataset:
+    """What is known of each cell whose exact value is: how far off it is, and which of two rules doubts it.
+
+    off: by more than 20 % beyond two standard errors, or not finite.      near: within 5 %.      flagged: by `verdict`.
+    suspicious: by the trace of the loss alone, not finite, negative, or with halves that differ by 10 %.
+    """
+    known = {
+        "off": off(results),
+        "near": abs(results.value - results.exact) <= NEAR * results.exact,
+        "flagged": results.findings != "",
+        "suspicious": ~((results.value > 0) & (abs(results.drift) <= FLAT)),
+        "exact": results.exact,
+    }
+    each = xr.Dataset(known).stack(cell=results.value.dims)
+    return each.isel(cell=np.isfinite(each.exact.values))
 
 
 def claims(results: xr.Dataset) -> list[Claim]:

@@ -14,38 +14,36 @@ import xarray as xr
 from typing_extensions import Doc
 
 import slt
+import sweeps
 import toymodels as tm
-from experiments.grokking.case import mlp, runs, transformer
+from experiments.grokking.case import BLOCK, CHAINS, mlp, runs
 from experiments.grokking.report import claims
-from experiments.shared.coefficient_curves import Setting
+from experiments.shared.coefficient_curves import Setting, curves
 from experiments.shared.ranges import Count, Natural, Positive, at_least, between, checked
 
 __all__ = ["COST", "PRESETS", "claims", "plot", "run"]
 
-COST = "6-7 min on two cores"
+COST = "4-5 min on two cores"
 EARLY = 50, 100, 150  # checkpoints around memorisation
 SHORTEST = 8  # checkpoints of a curve that can hold a boundary
 
 SHORT = slt.Sampling(chains=2, warmup=2, draws=8, batch_size=256)
 LONG = slt.Sampling(chains=4, warmup=200, draws=1000, batch_size=256)
-MANY = dict(seeds=20, controls=20, transformers=8, transformer_controls=4)
 PRESETS = {
-    "smoke": dict(seeds=2, controls=1, transformers=0, steps=90, every=10, sampling=SHORT),
+    "smoke": dict(seeds=2, controls=1, steps=90, every=10, sampling=SHORT),
     "default": {},
-    "paper": dict(**MANY, every=100, steps=10000, sampling=LONG),
+    "paper": dict(seeds=20, controls=20, every=100, steps=10000, sampling=LONG),
 }
 
 
 @checked
 def run(
     *,
-    seeds: Annotated[Count, Doc("runs of the MLP that may grok: questions, start and chains are by seed")] = 8,
-    controls: Annotated[Natural, Doc("runs of the MLP of each of the two kinds that memorise and never grok")] = 3,
-    transformers: Annotated[Natural, Doc("runs of the transformer that may grok")] = 2,
-    transformer_controls: Annotated[Natural, Doc("runs of the transformer of each kind that never groks")] = 0,
+    seeds: Annotated[Count, Doc("runs that may grok: questions, start and chains are by seed")] = 8,
+    controls: Annotated[Natural, Doc("runs of each of the two kinds that memorise and never grok")] = 3,
     steps: Annotated[Count, Doc("of full-batch AdamW")] = 6000,
     every: Annotated[Count, Doc("steps between two checkpoints; there are also 50, 100 and 150")] = 300,
-    learning_rate: Annotated[Positive, Doc("of the MLP; the transformer takes two thirds of it")] = 3e-3,
+    learning_rate: Annotated[Positive, Doc("of AdamW")] = 3e-3,
     nbeta: Annotated[Positive, Doc("n*beta of the first setting; gamma is as large")] = 100.0,
     colder: Annotated[
         float, between(1.1, 1e6), Doc("by which both are larger in the second setting, and steps smaller")
@@ -60,11 +58,20 @@ def run(
         f"nbeta = {colder * nbeta:g}": Setting(colder * nbeta, colder * nbeta, step_size / colder),
     }
     at = tm.union(tm.linear_steps(steps, every), np.array([t for t in EARLY if t < steps]))
-    parts = [runs(mlp(learning_rate), (seeds, controls), at, settings, sampling)]
-    if transformers + transformer_controls:
-        counts = (transformers, transformer_controls)
-        parts.append(runs(transformer(learning_rate * 2 / 3), counts, at, settings, sampling))
-    return xr.concat(parts, "run", data_vars="minimal", coords="minimal", compat="equals", join="exact")
+    case, (grid, kinds) = mlp(learning_rate), runs(seeds, controls)
+    trained = sweeps.scan(case.onward, grid, case.begin, at, name="train", block=1)
+    read = sweeps.map(case.reading, trained, name="reading", block=1)
+    estimates = curves(
+        case.loss,
+        trained,
+        case.questions,
+        lambda at: tm.key(at["seed"], CHAINS),
+        settings=settings,
+        sampling=sampling,
+        chance=tm.entropies(case.p).answer,  # of the best constant answer
+        block=BLOCK,
+    )
+    return read.merge(estimates).assign_coords(kind=("run", kinds), seed=("run", grid.at["seed"]))
 
 
 def plot(results: xr.Dataset) -> Any:

@@ -4,32 +4,23 @@
 - *The jump* of a run: where the log of the test loss has fallen halfway from its maximum to its last value. Only runs
   have one that answer 90 % of the test questions in the end.
 - *The detector* of an announcer knows the past alone. From the memorised checkpoint on it follows the ratio of the
-  number to its largest value so far (of a number that should rise: of its smallest value so far to the number). It
-  sounds at the first checkpoint where this ratio is below a threshold for the second time in a row. Of lambda-hat the
-  upper end of two standard errors counts, and a negative estimate, of a point that is no minimum, counts as none.
-- *Thresholds*: fixed beforehand (`ANNOUNCERS`); or calibrated, the largest at which the detector is silent on every
+  number to its largest value so far (of the Gini coefficient, which rises: of its inverse). It sounds at the first
+  checkpoint where this ratio is below a threshold for the second time in a row. Of lambda-hat the upper end of two
+  standard errors counts, and a negative estimate, of a point that is no minimum, counts as none.
+- *Thresholds*: fixed beforehand (`THRESHOLDS`); or calibrated, the largest at which the detector is silent on every
   control of a kind, so that an announcer with a lead tells a run that will grok from one that will not.
 - *The lead* is the jump less the sounding, in steps; minus infinity where it never sounds.
 """
-
-from collections import defaultdict
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Float, Int
 
 MEMORISED, GROKKED = 0.99, 0.9  # accuracies
-
-FALLS, RISES = True, False
-ANNOUNCERS = {  # variable of the results, and the fixed threshold of its ratio
-    "train loss": ("loss", FALLS, 0.1),
-    "test loss": ("test_loss", FALLS, 0.5),
-    "weight norm": ("norm", FALLS, 0.9),
-    "restricted loss": ("restricted", FALLS, 0.5),
-    "excluded loss": ("excluded", RISES, 0.5),
-    "Gini of W_E": ("gini", RISES, 0.67),
-}
-THRESHOLDS = defaultdict(lambda: 0.1, {name: below for name, (*_, below) in ANNOUNCERS.items()})  # else: lambda-hat
+ANNOUNCERS = {"train loss": "loss", "test loss": "test_loss", "weight norm": "norm", "Gini of W_E": "gini"}
+"""Name -> variable of the results; lambda-hat is one more at each temperature."""
+THRESHOLDS = {"test loss": 0.5, "weight norm": 0.9, "Gini of W_E": 0.67}  # fixed, of the ratio
+FIXED = 0.1  # that of all others
 
 
 def memorised(results: xr.Dataset) -> Int[np.ndarray, " run"]:
@@ -62,20 +53,19 @@ def ratios(results: xr.Dataset) -> dict[str, Float[np.ndarray, "run step"]]:
     for setting in results.setting.values:
         here = results.sel(setting=setting)
         upper = np.where(here.value.values < 0, np.nan, here.value.values + 2 * here.stderr.values)
-        found[f"lambda-hat, {setting}"] = ratio(upper, since, falls=True)
-    for name, (variable, falls, _) in ANNOUNCERS.items():
-        found[name] = ratio(results[variable].values, since, falls=falls)
+        found[f"lambda-hat, {setting}"] = ratio(upper, since)
+    for name, variable in ANNOUNCERS.items():
+        values = results[variable].values
+        found[name] = ratio(1 / values if variable == "gini" else values, since)  # it rises, the others fall
     return found
 
 
-def ratio(
-    curve: Float[np.ndarray, "run step"], since: Int[np.ndarray, " run"], *, falls: bool
-) -> Float[np.ndarray, "run step"]:
-    """The curve over its largest value so far (its smallest one over the curve), from the checkpoint `since` on."""
+def ratio(curve: Float[np.ndarray, "run step"], since: Int[np.ndarray, " run"]) -> Float[np.ndarray, "run step"]:
+    """The curve over its largest value so far, from the checkpoint `since` on."""
     started = np.arange(curve.shape[1])[None] >= since[:, None]
     curve = np.where(started & np.isfinite(curve), curve, np.nan)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return curve / np.fmax.accumulate(curve, axis=1) if falls else np.fmin.accumulate(curve, axis=1) / curve
+        return curve / np.fmax.accumulate(curve, axis=1)
 
 
 def confirmed(ratio: Float[np.ndarray, "run step"]) -> Float[np.ndarray, "run step"]:
@@ -91,8 +81,7 @@ def sounded(ratio: Float[np.ndarray, "run step"], step: np.ndarray, below: float
 
 def silent(controls: Float[np.ndarray, "control step"]) -> float:
     """The largest threshold at which the detector is silent on every one of the controls."""
-    there = confirmed(controls)
-    return float(np.where(np.isnan(there), 1, there).min(initial=1))
+    return float(np.nan_to_num(confirmed(controls), nan=1).min(initial=1))
 
 
 def ahead(one: Float[np.ndarray, " run"], other: Float[np.ndarray, " run"]) -> Float[np.ndarray, " run"]:

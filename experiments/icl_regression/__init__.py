@@ -2,7 +2,6 @@
 
 Hoogland et al. 2024 (arXiv 2402.02364): a transformer first learns to predict zero (LR1), then to regress in context
 (LR2). Here one trajectory is estimated under loose settings, as published, and localised ones at two temperatures.
-Beside it are runs on few tasks, against ridge regression and the Bayes predictor of their tasks.
 
 Not as published: blocks add to the residual stream once, initial weights differ, the output has no bias, and the chains
 of `paper` draw from 2^16 sequences, not 2^20: L(w*) is of all of them at once.
@@ -17,11 +16,10 @@ from typing_extensions import Doc
 import slt
 import sweeps
 import toymodels as tm
-from experiments.icl_regression.case import CHAINS, INIT, MEASURED, Case, triangle
-from experiments.icl_regression.report import claims
-from experiments.icl_regression.stages import boundaries
+from experiments.icl_regression.case import CHAINS, INIT, Case, triangle
+from experiments.icl_regression.report import boundaries, claims
 from experiments.shared.coefficient_curves import Setting, curves
-from experiments.shared.ranges import Count, Natural, Positive, at_least, between, checked
+from experiments.shared.ranges import Count, Positive, at_least, between, checked
 
 __all__ = ["COST", "PRESETS", "claims", "plot", "run"]
 
@@ -29,12 +27,12 @@ COST = "3-4 min on two cores"
 BLOCK = 4  # estimates at a time on a device
 
 SMALL = dict(seeds=2, steps=60, first=5, checkpoints=7, layers=1, heads=1, width=8, mlp=0, train_batch=16, samples=64)
-PUBLISHED = dict(seeds=5, steps=500_000, first=100, checkpoints=190, train_batch=256, samples=2**16, pool=64)
+PUBLISHED = dict(seeds=5, steps=500_000, first=100, checkpoints=190, train_batch=256, samples=2**16)
 PUBLISHED_MODEL = dict(dimensions=4, width=64, heads=4, mlp=64)
 PUBLISHED_CHAINS = dict(loose_nbeta=66.7, loose_gamma=6.67, loose_step_size=3e-4)
 
 PRESETS = {
-    "smoke": SMALL | dict(restarts=0, sampling=slt.Sampling(chains=2, warmup=4, draws=8, batch_size=16)),
+    "smoke": SMALL | dict(sampling=slt.Sampling(chains=2, warmup=4, draws=8, batch_size=16)),
     "default": {},
     "paper": PUBLISHED
     | PUBLISHED_MODEL
@@ -46,7 +44,7 @@ PRESETS = {
 @checked
 def run(
     *,
-    seeds: Annotated[Count, Doc("training runs on fresh tasks, and as many on few")] = 3,
+    seeds: Annotated[Count, Doc("training runs")] = 3,
     steps: Annotated[Count, Doc("of Adam; the rate rises linearly to the middle and falls to 0")] = 3000,
     first: Annotated[Count, Doc("checkpoint after the start; from it on they are evenly spaced in log(step)")] = 30,
     checkpoints: Annotated[int, between(7, 10**5), Doc("of each run")] = 16,
@@ -55,7 +53,6 @@ def run(
     dimensions: Annotated[int, between(1, 10**4), Doc("D of the inputs")] = 2,
     examples: Annotated[int, between(2, 10**4), Doc("K pairs in a sequence")] = 8,
     variance: Annotated[Positive, Doc("of the noise on y")] = 0.125,
-    pool: Annotated[Count, Doc("tasks of the runs with few")] = 4,
     width: Annotated[int, between(1, 10**4), Doc("of the residual stream")] = 32,
     layers: Annotated[int, between(1, 100), Doc("of attention and MLP")] = 2,
     heads: Annotated[int, between(1, 10**3), Doc("of attention, in each layer")] = 2,
@@ -69,27 +66,21 @@ def run(
     gamma: Annotated[Positive, Doc("localisation of the localised chains")] = 1000.0,
     step_size: Annotated[Positive, Doc("epsilon of the localised chains")] = 1e-5,
     sampling: slt.Sampling = slt.Sampling(chains=2, warmup=100, draws=100, batch_size=64),
-    restarts: Annotated[Natural, Doc("of the fit of the Gaussian process whose plateaus are milestones")] = 10,
 ) -> xr.Dataset:
-    """Train on fresh tasks and on few, measure against the Bayes predictors, estimate the curves, find their stages."""
+    """Train, measure against ridge regression, estimate the curves, find where they change."""
     at_least(first + checkpoints, steps=steps)
     at_least(sampling.batch_size or 1, samples=samples)
     model = tm.Transformer(dimensions + 1, 1, width, heads, layers, 2 * examples, mlp=mlp, W_init=INIT, E_init=INIT)
     tx, noise = triangle(peak_rate, steps), float(np.sqrt(variance))
-    case = Case(model, tx, dimensions, examples, noise, pool, train_batch)
-    grid = sweeps.product(few=[0, 1], seed=range(seeds))
+    case = Case(model, tx, dimensions, examples, noise, train_batch, samples)
     times = tm.union(np.array([0]), np.round(np.geomspace(first, steps, checkpoints - 1)).astype(int))
-    runs = sweeps.scan(case.onward, grid, case.begin, times, name="train", block=seeds)
-    reading = lambda at, checkpoint: case.reading(at["seed"], checkpoint.params, samples)
-    dims = dict.fromkeys(MEASURED, ("on", "position"))
-    read = sweeps.map(reading, runs, name="measured", dims=dims, block=1)
-    read = read.rename(few="prior").assign_coords(prior=["fresh", "few"], on=["fresh", "few"])
-    on_fresh = read.mse.sel(prior="fresh", on="fresh", drop=True)
+    runs = sweeps.scan(case.onward, sweeps.product(seed=range(seeds)), case.begin, times, name="train", block=seeds)
+    read = sweeps.map(case.reading, runs, name="measured", block=1)
     chance = dimensions + variance  # the loss of the zero predictor
     found = curves(
         case.loss,
-        runs.at(points=slice(seeds)),
-        lambda at: case.data(at["seed"], samples),
+        runs,
+        case.data,
         lambda at: tm.key(at["seed"], CHAINS),
         settings={
             "loose": Setting(loose_nbeta, loose_gamma, loose_step_size),
@@ -100,8 +91,8 @@ def run(
         chance=chance,
         block=BLOCK,
     )
-    results = read.assign(loss=on_fresh.mean("position", skipna=False)).merge(found.isel(few=0, drop=True))
-    return results.assign_attrs(chance=chance, pool=pool).merge(boundaries(results, restarts=restarts))
+    results = read.merge(found).assign_attrs(chance=chance)
+    return results.merge(boundaries(results))
 
 
 def plot(results: xr.Dataset) -> Any:

@@ -1,13 +1,12 @@
 """The figure of `icl_regression`: what is learned, lambda-hat loose and localised, and where each puts the stages."""
 
 import matplotlib.pyplot as plt
-import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import slt
-from experiments.icl_regression.stages import READINGS, edges
+from experiments.icl_regression.report import READINGS, edges
 from experiments.shared import plots
 
 COLOURS = dict(zip(READINGS, ("#1b6ca8", "#b08d2f", "#c8553d", "#7a9a4e"), strict=True))
@@ -37,19 +36,19 @@ def draw(results: xr.Dataset) -> Figure:
 
 
 def _learned(axes: Axes, results: xr.Dataset) -> None:
-    fresh, step = results.sel(prior="fresh", on="fresh").mean("position"), results.step.values
-    for name, colour, label in (("mse", COLOURS["loss"], "MSE"), ("size", SIZE, r"$|\hat y|^2$")):
-        lines = axes.plot(step, fresh[name].values.T, "o-", color=colour, ms=3, lw=1.2)
+    step = results.step.values
+    for name, colour, label in (("loss", COLOURS["loss"], "MSE"), ("size", SIZE, r"$|\hat y|^2$")):
+        lines = axes.plot(step, results[name].values.T, "o-", color=colour, ms=3, lw=1.2)
         lines[0].set_label(label)
     axes.axhline(results.attrs["chance"], color="black", lw=0.8, ls="--", label=r"zero predictor, $D+\sigma^2$")
-    axes.axhline(float(fresh.ridge.mean()), color="black", lw=0.8, ls=":", label="ridge")
+    axes.axhline(float(results.ridge.mean()), color="black", lw=0.8, ls=":", label="ridge")
     axes.set(ylim=(0, 1.5 * results.attrs["chance"]), ylabel="mean square")
     axes.set_title("Zero first (LR1 ends, dotted), then regression (learned, dashed)")
     axes.legend(loc="upper right", ncols=2)
 
 
 def _boundaries(axes: Axes, results: xr.Dataset) -> None:
-    """The largest change of level of each run with its interval; milestones between certain stages as rings."""
+    """The largest change of level of each run with its interval."""
     runs = results.sizes["seed"]
     for row, name in enumerate(READINGS):
         here = results.sel(reading=name)
@@ -57,8 +56,6 @@ def _boundaries(axes: Axes, results: xr.Dataset) -> None:
             y = row + 0.5 * (run + 0.5) / runs - 0.25
             axes.plot([low, high], [y, y], color=COLOURS[name], lw=2.5, alpha=0.5)
             axes.plot(at, y, "o", color=COLOURS[name], ms=5)
-            found = here.milestone.sel(at="step").values[run]
-            axes.plot(found, np.full(len(found), y), "o", mfc="none", color=COLOURS[name], ms=7)
     axes.set_yticks(range(len(READINGS)), labels=[name.replace(", ", ",\n") for name in READINGS])
     axes.invert_yaxis()
-    axes.set_title("Largest change of level, with interval (rings: milestones)")
+    axes.set_title("Largest change of level, with interval")

@@ -15,7 +15,7 @@ TITLE = "A two-layer attention-only model of the King James Bible (dotted: least
 
 
 def draw(results: xr.Dataset) -> Figure:
-    """Above: the loss, bigrams, n-grams. Below: heads, and loose and localised curves with their boundaries."""
+    """Above: the loss, bigrams, positions. Below: heads, and loose and localised curves with their boundaries."""
     with plt.rc_context(plots.STYLE | {"legend.fontsize": 8}):
         figure, axes = plt.subplots(2, 3, figsize=(13, 7.4), layout="constrained", sharex=True)
         for axis, (title, curves) in zip(axes.flat, readings(results).items(), strict=False):
@@ -23,7 +23,6 @@ def draw(results: xr.Dataset) -> Figure:
             for (label, values), colour in zip(curves.items(), COLOURS, strict=False):
                 lines = axis.plot(_x(results), values.values.T, ".-", ms=4, color=colour, lw=1.1)
                 lines[0].set_label(label)
-        axes[0, 0].axhline(float(results.bigram_loss), color=GREY, lw=0.9, ls="-.", label="bigram predictor")
         axes[0, 1].axhline(float(results.bigram_entropy), color=GREY, ls="--", label="bigram entropy: its bound")
         _shade(axes[0, 0], results, "loss", COLOURS[0])
         for axis, name in zip(axes[1, 1:], MAIN, strict=True):
@@ -42,12 +41,10 @@ def draw(results: xr.Dataset) -> Figure:
 
 def readings(results: xr.Dataset) -> dict[str, dict[str, xr.DataArray]]:
     """Of each panel its curves: title -> label -> (seed, step)."""
-    ngrams = {f"mean loss / loss at ends of {n}-grams": results.ngram.sel(n=n) for n in results.n.values}
     return {
         "Loss, nats": {"held out": results.loss},
         "LM1: cross-entropy to the bigrams, nats": {"bigram score": results.bigram},
-        "LM2: n-grams, and the use of positions": ngrams
-        | {"loss added without positions, nats": results.unplaced - results.loss},
+        "LM2: the use of positions": {"loss added without positions, nats": results.unplaced - results.loss},
         "LM3, LM4: heads, and context": {
             "previous token, best of layer 0": results.previous.isel(layer=0).max("head"),
             "prefix matching, best head": results.prefix.max(("layer", "head")),
@@ -61,7 +58,8 @@ def _x(results: xr.Dataset) -> np.ndarray:
 
 
 def _curve(axis: Axes, results: xr.Dataset, name: str) -> None:
-    for setting, colour in ((name, COLOURS[1]), (f"{name}, hotter", HOTTER)):
+    settings = [setting for setting in results.setting.values if setting.startswith(name)]
+    for setting, colour in zip(settings, (COLOURS[1], HOTTER), strict=False):
         here = results.sel(setting=setting)
         negative, label = tell.has(here, "negative"), rf"n$\beta$ = {float(here.nbeta):.3g}"
         for run, (value, stderr) in enumerate(zip(here.value.values, here.stderr.values, strict=True)):

@@ -1,4 +1,4 @@
-"""The text, and what a model has learned of it: bigrams, n-grams, positions, heads, the use of context."""
+"""The text, and what a model has learned of it: bigrams, positions, heads, the use of context."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,22 +11,20 @@ from jaxtyping import Array, Float, Int
 
 import toymodels as tm
 
-NGRAMS, COMMON = (2, 3, 4), 300  # lengths, and how many of each count as common
 HELD_OUT = 0.1  # the last tenth of the text
 EARLIEST = 8  # of this many parts of the window the second is early; the second half is late
 REPEATED = 64  # random sequences, written twice, on which prefix matching is measured
 AT_A_TIME = 32  # windows
-DIMS = {"ngram": ["n"], "previous": ["layer", "head"], "prefix": ["layer", "head"]}
+DIMS = {"previous": ["layer", "head"], "prefix": ["layer", "head"]}
 
 
 class Corpus(NamedTuple):
-    """The text in tokens; p: its bigram conditionals, frequency: that of its tokens, both of the training part."""
+    """The text in tokens; p: the bigram conditionals of its training part."""
 
     vocabulary: tuple[str, ...]
     train: Int[np.ndarray, " n"]
     held_out: Int[np.ndarray, " m"]
     p: Float[np.ndarray, "v v"]
-    frequency: Float[np.ndarray, " v"]
 
 
 def corpus(words: int) -> Corpus:
@@ -35,15 +33,12 @@ def corpus(words: int) -> Corpus:
     vocabulary = tm.vocabulary(text, words)
     tokens = tm.encode(text, vocabulary)
     train, held_out = np.split(tokens, [round((1 - HELD_OUT) * len(tokens))])
-    frequency = np.bincount(train, minlength=len(vocabulary)) / len(train)
-    return Corpus(vocabulary, train, held_out, tm.bigrams(train, len(vocabulary)), frequency)
+    return Corpus(vocabulary, train, held_out, tm.bigrams(train, len(vocabulary)))
 
 
 def reading(model: tm.Model, text: Corpus, batch: tm.Batch) -> Callable[[Any], dict[str, Array]]:
     """Of one model's parameters: its scores on held-out windows, and on random sequences that are written twice."""
     size, context = len(text.vocabulary), batch.x.shape[1]
-    common = [tm.common_ngrams(text.train, n, count=COMMON, size=size) for n in NGRAMS]
-    ends = np.stack([tm.ends_ngram(batch, g, n=n, size=size) for n, g in zip(NGRAMS, common, strict=True)])
     once = jax.random.randint(jax.random.key(1), (REPEATED, context // 2), 0, size)
     twice, p = jnp.tile(once, (1, 2)), jnp.asarray(text.p)
 
@@ -63,16 +58,11 @@ def reading(model: tm.Model, text: Corpus, batch: tm.Batch) -> Callable[[Any], d
         losses = each.pop("losses")
         match = lambda x: tm.prefix_matching_score(jnp.stack(tm.patterns(model, params, x)), x)
         late, early = slice(context // 2, context), slice(context // EARLIEST, 2 * context // EARLIEST)
-        later = jnp.mean(losses[:, late], axis=1) - jnp.mean(losses[:, early], axis=1)
         means = {name: jnp.mean(values, axis=0) for name, values in each.items()}
-        error = lambda values: jnp.std(values) / jnp.sqrt(len(values))
-        of_ends = jnp.sum(losses[None] * ends, axis=(1, 2)) / jnp.sum(ends, axis=(1, 2))
         return means | {
             "loss": jnp.mean(losses),
-            "loss_error": error(jnp.mean(losses, axis=1)),
-            "context": jnp.mean(later),
-            "context_error": error(later),
-            "ngram": jnp.mean(losses) / of_ends,
+            "loss_error": jnp.std(jnp.mean(losses, axis=1)) / jnp.sqrt(len(losses)),
+            "context": jnp.mean(losses[:, late]) - jnp.mean(losses[:, early]),
             "prefix": jnp.mean(jax.lax.map(match, twice, batch_size=AT_A_TIME), axis=0),
         }
 
@@ -80,18 +70,10 @@ def reading(model: tm.Model, text: Corpus, batch: tm.Batch) -> Callable[[Any], d
 
 
 def levels(text: Corpus, batch: tm.Batch) -> xr.Dataset:
-    """What the same windows give to predictors that know the text's statistics alone, and to even attention."""
-    x, y, context = np.asarray(batch.x), np.asarray(batch.y), batch.x.shape[1]
-    smooth = lambda p: 0.99 * p + 0.01 / len(text.vocabulary)
-    mixed = 0.99 * text.p + 0.01 * smooth(text.frequency)[None]  # a bigram that the training text has not: no infinity
-    even = 1 / np.arange(1, context + 1)  # of a causal head: to every position it sees
-    return xr.Dataset(
-        {
-            "bigram_entropy": float(tm.entropy(text.p)[x].mean()),
-            "bigram_loss": float(-np.log(mixed[x, y]).mean()),
-            "uniform_loss": float(np.log(len(text.vocabulary))),
-            "even_previous": float(even[1:].mean()),
-            "even_prefix": float(even[context // 2 :].mean()),
-        },
-        {"n": list(NGRAMS)},
-    )
+    """What the same windows give to the bigram conditionals themselves, to ignorance, and to even attention."""
+    values = {
+        "bigram_entropy": tm.entropy(text.p)[np.asarray(batch.x)].mean(),
+        "uniform_loss": np.log(len(text.vocabulary)),
+        "even_previous": np.mean(1 / np.arange(2, batch.x.shape[1] + 1)),  # a causal head: to every position it sees
+    }
+    return xr.Dataset({name: float(value) for name, value in values.items()})

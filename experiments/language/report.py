@@ -16,15 +16,12 @@ MAIN = ("loose", "localised")
 
 
 def claims(results: xr.Dataset) -> list[Claim]:
-    """Bigrams, n-grams, heads and context; the curves, their boundaries, the loss's, and what nbeta does to both."""
+    """What is learned; what the curves are; which stages they and the loss show; what the localised one is worth."""
     made = [*learned(results), outside(results)]
     made.append(tell.disguise(results, "loose", "Hoogland et al. 2024", expected=True, headline=True)[0])
     made.append(tell.disguise(results, "localised", headline=True)[0])
-    made += seen(results)
-    for name in MAIN:
-        made += [*rises(results, name), temperature(results, name), aligned(results, name)]
-        made.append(tell.believed(results, name)[0])
-    return made
+    made += [*seen(results), *rises(results), temperature(results), aligned(results)]
+    return [*made, tell.believed(results, "localised")[0]]
 
 
 def boundaries(results: xr.Dataset, name: str) -> list[list[slt.SlopeChange]]:
@@ -59,27 +56,16 @@ def at_minimum(results: xr.Dataset, curve: np.ndarray) -> np.ndarray:
 
 
 def learned(results: xr.Dataset) -> list[Claim]:
-    """LM1 to LM4: the bigram score, and how each of the other scores has changed by the end."""
-    at, last, score = bigram_minimum(results), results.sizes["step"] - 1, results.bigram.values
-    excess = score.min(axis=1) - float(results.bigram_entropy)
-    since = lambda curve: curve.values[:, -1] - at_minimum(results, curve.values)
-    placed, previous = since(results.unplaced - results.loss), results.previous.isel(layer=0).max("head").values
+    """LM1, LM3 and LM4: the bigram score, the head that attends to the previous token, the in-context score."""
+    at, last, steps = bigram_minimum(results), results.sizes["step"] - 1, results.step.values
+    previous, context = results.previous.isel(layer=0).max("head").values, results.context.values
     ahead = previous[:, -1] / np.maximum(float(results.even_previous), previous[:, 0])
-    early, steps = every((at > 0) & (at < last)), results.step.values[at]
-    bound = None if np.isnan(score).any() else every(excess >= -1e-4)
-    text = "LM1: least bigram score less the bigram entropy, nats"
-    made = [
-        median("LM1: step of the least bigram score", steps, HOOGLAND, "before the end", holds=early, headline=True),
-        median(text, excess, "Gibbs' inequality", ">= 0", holds=bound),
-    ]
-    for n in (3, 4):
-        rise, text = since(results.ngram.sel(n=n)), f"LM2: rise of the {n}-gram score since LM1"
-        made.append(median(text, rise, HOOGLAND, "> 0", holds=every(rise > 0)))
+    early, since = every((at > 0) & (at < last)), context[:, -1] - at_minimum(results, context)
+    text = "LM1: step of the least bigram score"
     return [
-        *made,
-        median("LM2: rise of what positions are worth, nats", placed, HOOGLAND, "> 0", holds=every(placed > 0)),
+        median(text, steps[at], HOOGLAND, "before the end", holds=early, headline=True),
         median("LM3: previous-token head, over even and start", ahead, HOOGLAND, "> 1", holds=every(ahead > 1)),
-        median("LM4: change of the in-context score since LM1, nats", since(results.context), HOOGLAND, "-.15"),
+        median("LM4: change of the in-context score since LM1, nats", since, HOOGLAND, "-.15"),
     ]
 
 
@@ -102,28 +88,28 @@ def seen(results: xr.Dataset) -> list[Claim]:
     return made
 
 
-def rises(results: xr.Dataset, name: str) -> list[Claim]:
+def rises(results: xr.Dataset) -> list[Claim]:
     """By how much lambda-hat rises in LM1 and after it, each by more than two standard errors."""
-    here, made = results.sel(setting=name), []
+    here, made = results.sel(setting="localised"), []
     value, error = here.value.values, here.stderr.values
     ends = [(curve[:, 0], at_minimum(results, curve), curve[:, -1]) for curve in (value, error)]
     for i, (when, published) in enumerate((("in LM1", "+26.4"), ("after LM1", "+22.5 in LM2"))):
         rise, noise = ends[0][i + 1] - ends[0][i], np.hypot(ends[1][i], ends[1][i + 1])
-        text = f"{name}: rise of lambda-hat {when}"
+        text = f"localised: rise of lambda-hat {when}"
         made.append(median(text, rise, HOOGLAND, f"> 0; {published}", holds=every(rise > 2 * noise)))
     return made
 
 
-def temperature(results: xr.Dataset, name: str) -> Claim:
-    """Boundaries of a curve that the other temperature has as well within the intervals, and back."""
-    one, other = boundaries(results, name), boundaries(results, f"{name}, hotter")
+def temperature(results: xr.Dataset) -> Claim:
+    """Boundaries of the localised curve that the other temperature has as well within the intervals, and back."""
+    one, other = boundaries(results, "localised"), boundaries(results, "localised, hotter")
     both = meeting(one, other) + meeting(other, one)
-    return share(f"{name}: boundaries that are there at both n*beta", both, WANG, "all", holds=every(both))
+    return share("localised: boundaries that are there at both n*beta", both, WANG, "all", holds=every(both))
 
 
-def aligned(results: xr.Dataset, name: str) -> Claim:
-    """Whether the boundaries are the loss's, against shifts in log time."""
-    one, other = (places(boundaries(results, curve)) for curve in (name, "loss"))
+def aligned(results: xr.Dataset) -> Claim:
+    """Whether the boundaries of the localised curve are the loss's, against shifts in log time."""
+    one, other = (places(boundaries(results, curve)) for curve in ("localised", "loss"))
     found = slt.align_shifted(one, other, length=results.sizes["step"], tolerance=TOLERANCE)
-    text = f"{name}: its boundaries are the loss's, p against shifts in log time"
+    text = "localised: its boundaries are the loss's, p against shifts in log time"
     return Claim(text, ASKED, "-", found.p_value, count=found.count)

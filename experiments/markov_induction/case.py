@@ -75,28 +75,17 @@ class Case(NamedTuple):
         return curves(self.loss, runs, data, key, settings=settings, masks=masks, **how)
 
     def reading(self, params: PyTree, n: int) -> dict[str, Float[Array, ""]]:
-        """Of one checkpoint on n new sequences: loss, KL from each predictor, what the heads attend to."""
+        """Of one checkpoint on n new sequences: KL from each predictor, attention to the previous token."""
         key_P, key_x = jax.random.split(jax.random.fold_in(tm.key(0, DATA), 1))
         P = tm.transition_matrices(key_P, n, self.symbols)
         tokens = tm.sequences(key_x, P, self.length + 1)
-        uniform = jnp.tril(jnp.ones((self.length, self.length))) / jnp.arange(1, self.length + 1)[:, None]
 
-        def one(P: Array, tokens: Array) -> dict[str, Array]:
-            x, y = tokens[:-1], tokens[1:]
+        def one(P: Array, x: Array) -> dict[str, Array]:
             logits: Any = self.model.apply({"params": params}, x)
-            log_q = jax.nn.log_softmax(logits)
-            first, second = (A[0] for A in tm.patterns(self.model, params, x))
-            found = {
-                "loss": tm.cross_entropy(logits, y),
-                "previous": tm.previous_token_score(first),
-                "induction": tm.prefix_matching_score(second, x),
-                "induction_uniform": tm.prefix_matching_score(uniform, x),
-            }
-            for name, p in tm.predictors(x, P).items():
-                found[f"kl_{name}"] = jnp.mean(tm.kl(p, log_q))
-                found[f"true_{name}"] = jnp.mean(tm.kl(P[x], jnp.log(p)))
-            return found
+            log_q, first = jax.nn.log_softmax(logits), tm.patterns(self.model, params, x)[0][0]
+            divergences = {f"kl_{name}": jnp.mean(tm.kl(p, log_q)) for name, p in tm.predictors(x, P).items()}
+            return divergences | {"previous": tm.previous_token_score(first)}
 
-        each = jax.vmap(one)(P, tokens)
-        mean = {name: jnp.mean(values) for name, values in each.items() if name != "true_true"}
+        each = jax.vmap(one)(P, tokens[:, :-1])
+        mean = {name: jnp.mean(values) for name, values in each.items()}
         return mean | {"kl_bigram_stderr": jnp.std(each["kl_bigram"]) / jnp.sqrt(n)}

@@ -65,8 +65,8 @@ def curves(
     grid = sweeps.cross(sweeps.Points(at, None, {"setting": np.array(list(settings))}), runs)
     found = sweeps.map(estimate, grid, name=name, block=block)
     results = found[list(NUMBERS)].assign({name: ("setting", values) for name, values in own.items()})
-    llc = slt.LLC._make(found[field].values for field in slt.LLC._fields)
-    results["findings"] = (found.value.dims, slt.findings(llc), {"long_name": "what verdict has against the estimate"})
+    about = {"long_name": "what verdict has against the estimate"}
+    results["findings"] = (found.value.dims, slt.findings(found), about)
     return results.assign(block=("setting", np.array([setting.block for setting in settings.values()])))
 
 
@@ -93,9 +93,9 @@ def transitions(
     ]
 
 
-def largest(found: Sequence[Sequence[slt.ChangePoint]]) -> list[list[int]]:
-    """Of every run's changes the place of the largest (none where a run has none)."""
-    return [[max(run, key=lambda change: abs(change.jump)).index] if len(run) else [] for run in found]
+def largest(found: Sequence[Sequence[slt.ChangePoint]]) -> list[list[slt.ChangePoint]]:
+    """Of every run's changes the largest (none where a run has none)."""
+    return [[max(run, key=lambda change: abs(change.jump))] if len(run) else [] for run in found]
 
 
 def places(found: Sequence[Sequence[slt.ChangePoint | slt.SlopeChange]]) -> list[list[int]]:

@@ -15,11 +15,6 @@ class Interval(NamedTuple):
     low: float
     high: float
 
-    def __str__(self) -> str:
-        if np.isnan(self.value):
-            return "too few runs of one kind"
-        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
-
 
 UNKNOWN = Interval(np.nan, np.nan, np.nan)
 

@@ -50,14 +50,13 @@ def run(
     gamma: Annotated[Positive, Doc("strength of the localisation of the chains")] = 1.0,
     step_size: Annotated[Positive, Doc("epsilon of SGLD")] = 1e-3,
     sampling: slt.Sampling = slt.Sampling(chains=4, warmup=100, draws=400),
-    prng: Annotated[str, Doc("generator: threefry2x32, lowbias32 (faster), or another of JAX's")] = "threefry2x32",
 ) -> xr.Dataset:
     """Train, estimate the learning-coefficient curves, find the transitions, read early who will leave the square."""
     at_least(8 * every, epochs=epochs)  # a shorter curve cannot hold a transition
     at_least(max(epochs, read), horizon=horizon)
     multiple(every, epochs=epochs, read=read)
     multiple(batch_size, samples=samples)
-    case = Case(samples, batch_size, noise, optax.sgd(learning_rate), tm.implementation(prng))
+    case = Case(samples, batch_size, noise, optax.sgd(learning_rate))
     per_epoch = samples // batch_size
     steps = tm.linear_steps(horizon * per_epoch, every * per_epoch)
     pairs = sweeps.product(bias_scale=[0.0, 1.0], seed=range(max(seeds, watch)))
@@ -95,8 +94,6 @@ def _forecast(early: xr.Dataset, watched: sweeps.Runs, read: int) -> xr.Dataset:
         "on_square": vertices[:, read] == 4,
         "leaves": (vertices[:, read:] > 4).any(axis=1),
         "read_llc": early.value,
-        "read_stderr": early.stderr,
-        "read_ess": early.ess,
         "read_loss": jax.jit(jax.vmap(tm.potential))(W[:, read], b[:, read]),
         "read_empirical_loss": early.loss_at_centre,
         "read_dead_norm": np.sort(norm[:, read], axis=1)[:, FEATURES - 5],  # of the largest of the two

@@ -1,13 +1,13 @@
 """The runs of `tms`: task, model, optimiser, what is read off a checkpoint, and where a curve changes."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import optax
 import xarray as xr
-from jaxtyping import Array, Key
+from jaxtyping import Array
 
 import slt
 import sweeps
@@ -26,8 +26,7 @@ DATA, START, TRAIN, CHAINS = range(4)  # purposes of a seed's keys
 TASK = tm.one_sparse(FEATURES)
 LOSS = tm.objective(tm.Autoencoder(FEATURES, HIDDEN), TASK)
 FULL_BATCH = "full batch"
-DIMS = {"W": ["hidden", "feature"]}
-DIMS |= {name: ["feature"] for name in ("norm", "bias", "angle", "dimensionality", "interference")}
+DIMS = {"W": ["hidden", "feature"], "b": ["feature"]}
 
 
 class Case(NamedTuple):
@@ -37,44 +36,38 @@ class Case(NamedTuple):
     batch_size: int
     noise: float
     tx: optax.GradientTransformation
-    prng: Hashable
-
-    def key(self, at: At, purpose: int) -> Key[Array, ""]:
-        """The key of one purpose of a run."""
-        return tm.key(at["seed"], purpose, self.prng)
 
     def data(self, at: At) -> tm.Batch:
         """The data set of a run."""
-        return TASK.sample(self.key(at, DATA), self.samples)
+        return TASK.sample(tm.key(at["seed"], DATA), self.samples)
 
     def begin(self, at: At) -> tm.TrainState:
         """The square with N(0, noise^2) on W, and biases from N(0, bias_scale^2)."""
-        key_W, key_b = jax.random.split(self.key(at, START))
+        key_W, key_b = jax.random.split(tm.key(at["seed"], START))
         W = tm.polygon(START_AT, FEATURES)[0] + self.noise * jax.random.normal(key_W, (HIDDEN, FEATURES))
         return tm.start({"W": W, "b": at["bias_scale"] * jax.random.normal(key_b, (FEATURES,))}, self.tx)
 
     def onward(self, at: At, state: tm.TrainState, steps: Array) -> tuple[tm.TrainState, tm.Trajectory]:
         """Train one run on, through some checkpoints, on its data set."""
         task = tm.finite(TASK, self.data(at))
-        key = self.key(at, TRAIN)
+        key = tm.key(at["seed"], TRAIN)
         return tm.advance(key, state, steps, loss=LOSS, task=task, tx=self.tx, batch_size=self.batch_size)
 
     def curves(self, runs: sweeps.Runs, setting: Setting, sampling: slt.Sampling, *, name: str) -> xr.Dataset:
         """lambda-hat on the data set of each run, with the run's key, the same at every checkpoint."""
-        key = lambda at: self.key(at, CHAINS)
+        key = lambda at: tm.key(at["seed"], CHAINS)
         how: Any = dict(sampling=sampling, chance=CHANCE, name=name, block=BLOCK)
         return curves(LOSS, runs, self.data, key, settings={FULL_BATCH: setting}, **how).isel(setting=0, drop=True)
 
 
 def reading(_: At, checkpoint: tm.Trajectory) -> dict[str, Array]:
-    """The weights, the exact population loss, and the geometry of one checkpoint."""
-    W, b = checkpoint.params["W"], checkpoint.params["b"]
-    return {"W": W, "loss": tm.potential(W, b)} | tm.geometry(W, b)._asdict()
+    """The weights of one checkpoint, and the exact population loss."""
+    return checkpoint.params | {"loss": tm.potential(checkpoint.params["W"], checkpoint.params["b"])}
 
 
 def named(read: xr.Dataset) -> xr.Dataset:
     """The polygon of each checkpoint, read off W and b; and, of the loss alone, the theory's level nearest to it."""
-    models = zip(tell.runs(read.W, "hidden", "feature"), tell.runs(read.bias, "feature"), strict=True)
+    models = zip(tell.runs(read.W, "hidden", "feature"), tell.runs(read.b, "feature"), strict=True)
     names = np.array([tm.kgon(W, b) for W, b in models]).reshape(read.loss.shape)
     theory, time = tm.levels(FEATURES), read.loss.dims
     heights = np.array(list(theory.values()))
@@ -86,7 +79,7 @@ def named(read: xr.Dataset) -> xr.Dataset:
         "level_distance": (time, distance.min(-1), {"units": "E|x - x'|^2"}),
         "level_loss": ("theory", heights, {"units": "E|x - x'|^2"}),
     }
-    return read.rename(bias="b").assign(found).assign_coords(theory=list(theory))
+    return read.assign(found).assign_coords(theory=list(theory))
 
 
 def transitions(results: xr.Dataset) -> xr.Dataset:

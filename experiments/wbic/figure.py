@@ -15,9 +15,9 @@ ABOUT = {"regular": r"$y = w\cdot x$, $\lambda = 3/2$", "singular": r"$y = abx$,
 
 
 def draw(results: xr.Dataset) -> Figure:
-    """Rows: the models. Columns: F over n, and criteria less the Bayes error."""
+    """Rows: the models. Columns: F over n, and criteria less the Bayes error; below, the legend of each column."""
     with plt.rc_context(plots.STYLE):
-        figure, axes = plt.subplots(len(results.model), 2, figsize=(10, 7), layout="constrained", squeeze=False)
+        figure, axes = plt.subplots(len(results.model), 2, figsize=(10, 7.5), layout="constrained", squeeze=False)
         for row, model in zip(axes, results.model.values, strict=True):
             at = results.sel(model=model)
             for axis, panel in zip(row, (_evidence, _criteria), strict=True):
@@ -25,8 +25,9 @@ def draw(results: xr.Dataset) -> Figure:
                 axis.set(xscale="log", xlabel="examples n")
                 axis.set_xticks(at.n.values, at.n.values.astype(str))
                 axis.minorticks_off()
-                axis.legend()
             row[0].set_title(f"{model}: {ABOUT[str(model)]}", fontweight="bold")
+        for axis in axes[-1]:
+            axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
         plt.close(figure)
     return figure
 

@@ -25,14 +25,13 @@ Data = dict[str, Array]
 
 class Exact(NamedTuple):
     """Without sampling. free_energy: F - n S_n.  wbic: n(E[L] - S_n) at n/log n.  fitted: n(L - S_n) at the maximum
-    of the likelihood.  bayes, gibbs: generalisation losses less S, at nbeta = n.
+    of the likelihood.  bayes: Bayes generalisation loss less S, at nbeta = n.
     """
 
     free_energy: Scalar
     wbic: Scalar
     fitted: Scalar
     bayes: Scalar
-    gibbs: Scalar
 
 
 def sample(key: Key[Array, ""], model: Array, n: Array, most: int) -> Data:
@@ -82,8 +81,7 @@ def _exact_regular(data: Data, n: Array) -> Exact:
     nodes, weights = _gauss_hermite(d, 8)
     v, apart = jnp.einsum("ki,ij,kj->k", nodes, S, nodes), nodes @ mean
     bayes = weights @ (jnp.log1p(v) + (1 + apart**2) / (1 + v) - 1) / 2
-    gibbs = (jnp.trace(S) + mean @ mean) / 2
-    return Exact(free_energy, rise(*at(1 / jnp.log(n))), rise(least, nothing), bayes, gibbs)
+    return Exact(free_energy, rise(*at(1 / jnp.log(n))), rise(least, nothing), bayes)
 
 
 def _exact_singular(data: Data, n: Array) -> Exact:
@@ -101,7 +99,6 @@ def _exact_singular(data: Data, n: Array) -> Exact:
         wbic=at(1 / jnp.log(n)) @ rise,
         fitted=-(xy**2) / xx / 2,
         bayes=-weights @ logsumexp(log_posterior[None] + ratio, axis=1),
-        gibbs=at(1.0) @ c**2 / 2,
     )
 
 

@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from experiments.icl_regression.report import change, claims, over_runs
-from experiments.icl_regression.stages import READINGS, boundaries, edges
+from experiments.icl_regression.report import READINGS, boundaries, change, claims, edges, over_runs
 
 STEPS = np.array([0, *np.round(np.geomspace(30, 3000, 19)).astype(int)])
-RUNS, K, CHANCE, RIDGE = 3, 8, 2.125, 0.69
+CHANCE, RIDGE = 2.125, 0.69
 LR1, LR2 = (5, 6, 7), (12, 13, 13)  # checkpoints at which the stages end
 
 
@@ -21,11 +20,8 @@ def made():
     localised = np.where(time < first, -80.0, np.where(time < second, 5.0, 60.0))
     noise = 0.2 * np.random.default_rng(0).normal(size=(3, *loss.shape))
     value = np.stack([60 * (2.35 - loss), localised, localised]) + noise
-    each = {"mse": loss, "size": 0.01 + 0.1 * np.abs(time - first), "to_ridge": 0.1, "to_dmmse": 0.5}
-    each |= {"ridge": RIDGE, "dmmse": RIDGE, "zero": CHANCE}
-    dims = ("prior", "seed", "step", "on", "position")
-    spread = lambda v: np.broadcast_to(np.broadcast_to(v, loss.shape)[None, :, :, None, None], (2, *loss.shape, 2, K))
-    results = xr.Dataset({name: (dims, spread(values).copy()) for name, values in each.items()})
+    each = {"loss": loss, "size": 0.01 + 0.1 * np.abs(time - first), "ridge": RIDGE, "zero": CHANCE}
+    results = xr.Dataset({name: (("seed", "step"), np.broadcast_to(v, loss.shape)) for name, v in each.items()})
     curves = {
         "value": value,
         "stderr": 0.2,
@@ -35,12 +31,9 @@ def made():
     }
     three = ("setting", "seed", "step")
     results = results.assign({name: (three, np.broadcast_to(v, value.shape)) for name, v in curves.items()})
-    results = results.assign(loss=(("seed", "step"), loss), nbeta=("setting", [60.0, 1000.0, 300.0]))
-    both = ["fresh", "few"]
-    results = results.assign_coords(setting=list(READINGS[1:]), prior=both, on=both, step=STEPS)
-    results.to_dmmse[1] = 0.05  # trained on few: near to their Bayes predictor
-    results = results.assign_attrs(chance=CHANCE, pool=4)
-    return results.merge(boundaries(results, restarts=0))
+    results = results.assign(nbeta=("setting", [60.0, 1000.0, 300.0]))
+    results = results.assign_coords(setting=list(READINGS[1:]), step=STEPS).assign_attrs(chance=CHANCE)
+    return results.merge(boundaries(results))
 
 
 def holds(results, start):
@@ -70,7 +63,7 @@ def test_what_survives_a_stage(made):
 def test_a_loose_curve_that_is_not_the_loss_and_a_model_that_never_learns_are_seen(made):
     wrong = made.copy(deep=True)
     wrong.value.loc[{"setting": "loose"}] = made.value.sel(setting="localised").values
-    wrong["mse"] = np.maximum(made.mse, 0.9 * CHANCE)
+    wrong["loss"] = np.maximum(made.loss, 0.9 * CHANCE)
     for text in ("loose: R^2", "LR2 ends near ridge"):
         assert (holds(made, text), holds(wrong, text)) == (True, False)
 

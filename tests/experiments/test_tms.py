@@ -25,7 +25,7 @@ def planted():
     read = xr.Dataset(
         {
             "W": ((*time, "hidden", "feature"), take(0)),
-            "bias": ((*time, "feature"), take(1)),
+            "b": ((*time, "feature"), take(1)),
             "loss": (time, loss),
             "value": (time, value),
             "stderr": (time, np.full(value.shape, 0.2)),
@@ -65,7 +65,7 @@ def test_half_the_distance_of_two_levels_is_the_noise_of_the_loss():
 
 
 def test_runs_start_at_the_square_with_the_biases_asked_for():
-    case = Case(20, 10, 0.01, optax.sgd(0.1), tm.implementation("threefry2x32"))
+    case = Case(20, 10, 0.01, optax.sgd(0.1))
     begin = jax.jit(lambda at: case.begin(at).params)
     zero, normal = (begin({"seed": np.array(3), "bias_scale": np.float32(scale)}) for scale in (0, 1))
     np.testing.assert_array_equal(zero["b"], 0)

@@ -107,8 +107,8 @@ def test_transitions_are_found_where_they_are_and_coincide_with_themselves():
     at = [10, 20, 30, 15, 25, 35, 12, 22]
     steps = np.array([np.arange(48) >= t for t in at])
     changes = transitions(5.0 * steps + rng.normal(size=steps.shape), 1.0)
-    assert np.abs(np.array(largest(changes))[:, 0] - at).max() <= 1
-    coincide = lambda other: tell.aligned("-", largest(changes), other, tolerance=2)[0].holds
+    assert np.abs(np.array(places(largest(changes)))[:, 0] - at).max() <= 1
+    coincide = lambda other: tell.aligned("-", places(largest(changes)), other, tolerance=2)[0].holds
     assert coincide(places(changes)) is True
     assert coincide([[at[(i + 3) % 8]] for i in range(8)]) is False
     assert tell.aligned("-", [[]], [[1]], tolerance=2)[0].holds is None

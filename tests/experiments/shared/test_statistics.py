@@ -49,4 +49,4 @@ def test_what_is_added_is_judged_on_runs_that_were_held_out():
 def test_too_few_of_one_kind_is_said_and_not_computed():
     outcome = np.arange(20) < 3
     assert auc(outcome, np.arange(20.0)) is UNKNOWN
-    assert str(added(outcome, np.ones((20, 1)), np.ones((20, 1)))) == "too few runs of one kind"
+    assert added(outcome, np.ones((20, 1)), np.ones((20, 1))) is UNKNOWN
