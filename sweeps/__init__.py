@@ -1,6 +1,6 @@
 """How sweeps run: a function of one point over a grid, on all devices and hosts, kept in a run directory."""
 
-from sweeps import hosts, plan, plots
+from sweeps import hosts, plan, plots, threefry
 from sweeps.devices import examples
 from sweeps.grid import Points, Runs, cross, product
 from sweeps.preemption import Preempted
@@ -27,3 +27,5 @@ __all__ = [
     "run",
     "scan",
 ]
+
+threefry.write_out_rounds()

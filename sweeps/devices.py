@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.extend import core
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from sweeps.grid import length, take
@@ -99,14 +100,31 @@ def together(f: Function, points: Any, shared: Any) -> Program:
 
 
 def _lower(f: Function, points: Any, shared: Any, block: int) -> tuple[Any, Any]:
-    """`f` over a block of points, and its program. Raises Batched where the second output depends on the point."""
+    """`f` over a block of points, and its program; it is traced here and never again.
+
+    Raises Batched where the second output depends on the point.
+    """
     mapped = jax.jit(jax.vmap(f, in_axes=(0, None), out_axes=(0, None)))
     try:
-        return mapped, mapped.lower(jax.eval_shape(lambda tree: take(tree, np.zeros(block, int)), points), shared)
+        traced = mapped.trace(jax.eval_shape(lambda tree: take(tree, np.zeros(block, int)), points), shared)
     except ValueError as error:
         if "out_axes" in str(error):
             raise Batched from error
         raise
+    run, structure = core.jaxpr_as_fun(traced.jaxpr), jax.tree.structure(traced.out_info)
+    kinds = [(v.aval.shape, v.aval.dtype) for v in traced.jaxpr.jaxpr.invars]
+
+    def local(points: Any, shared: Any) -> Any:
+        leaves = jax.tree.leaves((points, shared))
+        for leaf, kind in zip(leaves, kinds, strict=True):
+            if (leaf.shape, leaf.dtype) != kind:
+                raise ValueError(
+                    f"got {leaf.dtype}{list(leaf.shape)} in the state of a scan that began with "
+                    f"{kind[1]}{list(kind[0])} in its place: write f so that it returns a state as it is given"
+                )
+        return jax.tree.unflatten(structure, run(*leaves))
+
+    return local, traced.lower()
 
 
 def block_size(f: Function, points: Any, shared: Any, *, memory: int | None, each: float | None = None) -> int:
