@@ -196,7 +196,7 @@ def zeros(shape: Any) -> Any:
     if not store.is_key(shape):
         return jnp.zeros(shape.shape, shape.dtype)
     words = jax.eval_shape(jax.random.key_data, jax.ShapeDtypeStruct(shape.shape, shape.dtype))
-    return jax.random.wrap_key_data(jnp.zeros(words.shape, words.dtype), impl=store.implementation(shape))
+    return jax.random.wrap_key_data(jnp.zeros(words.shape, words.dtype), dtype=shape.dtype)
 
 
 def peak(size: int = 2048) -> float:
