@@ -20,7 +20,7 @@ from sweeps import costs, devices, sweep
 from sweeps.grid import length, take
 
 LATENCY = 4e-6  # seconds from one kernel's launch to the next on an accelerator
-MEASURING, PLANNING = 40.0, 55.0  # seconds of processor time: after which nothing is timed; after which a plan ends
+MEASURING, PLANNING = 25.0, 45.0  # seconds of processor time: after which nothing is timed; after which a plan ends
 
 
 class Stage(NamedTuple):
