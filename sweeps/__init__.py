@@ -28,4 +28,4 @@ __all__ = [
     "scan",
 ]
 
-threefry.write_out_rounds()
+threefry.mask_rotations()
