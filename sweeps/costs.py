@@ -22,6 +22,7 @@ MOST_TRIPS = 4**10  # of a body that is timed
 COMPILING = 0.005  # seconds for each equation of a piece, on a CPU
 SLOW, FAST = 1e9, 1e10  # operations a second of a piece that is not timed, and the most that is expected of one
 CALLS = {"jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "remat", "checkpoint", "core_call"}
+NOISE = np.random.default_rng(0).uniform(0.01, 0.02, 65521)  # a prime, so that rows of an array differ
 NUMBER = re.compile(r"-?\d+\.\d+(e[+-]?\d+)?")
 KERNEL = re.compile(r" = (dot_|conv_|reduce_|arg|cum|sort|gather|scatter|fft|random_bits|cholesky|triangular_solve)")
 
@@ -79,13 +80,13 @@ class Meter:
 
     def _measured(self, piece: Piece, *, kernels: int) -> Cost:
         """The cost of a piece, once: timed if that fits into the budget."""
-        inputs = [made_up(v.aval) for v in piece.program.jaxpr.invars]
-        lowered = jax.jit(repeated(piece)).lower(np.int32(1), inputs)
+        shapes = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in piece.program.jaxpr.invars]
+        lowered = jax.jit(repeated(piece)).lower(np.int32(1), shapes)
         flops = (lowered.cost_analysis() or {}).get("flops", 0.0)
         if time.process_time() + COMPILING * len(piece.program.jaxpr.eqns) + flops / FAST > self._end:
             seconds = max(flops, 1.0) * (self._timed.seconds / self._timed.flops if self._timed.flops else 1 / SLOW)
-            return Cost(flops, kernels, seconds, seconds, sum(leaf.nbytes for leaf in inputs))
-        compiled = lowered.compile()
+            return Cost(flops, kernels, seconds, seconds, sum(leaf.size * leaf.dtype.itemsize for leaf in shapes))
+        compiled, inputs = lowered.compile(), [made_up(shape) for shape in shapes]
         found = Cost(flops, kernels, _seconds_a_trip(piece, compiled, inputs), 0.0, devices.memory_of(compiled))
         self._timed = self._timed.plus(found)
         return found
@@ -188,7 +189,7 @@ def made_up(shape: Any) -> Any:
         return zeros(shape)
     if not jnp.issubdtype(shape.dtype, np.inexact):
         return np.zeros(shape.shape, shape.dtype)
-    return np.random.default_rng(0).uniform(0.01, 0.02, shape.shape).astype(shape.dtype)
+    return np.resize(NOISE.astype(shape.dtype), shape.shape)
 
 
 def zeros(shape: Any) -> Any:
@@ -196,7 +197,7 @@ def zeros(shape: Any) -> Any:
     if not store.is_key(shape):
         return jnp.zeros(shape.shape, shape.dtype)
     words = jax.eval_shape(jax.random.key_data, jax.ShapeDtypeStruct(shape.shape, shape.dtype))
-    return jax.random.wrap_key_data(jnp.zeros(words.shape, words.dtype), impl=store.implementation(shape))
+    return jax.random.wrap_key_data(jnp.zeros(words.shape, words.dtype), dtype=shape.dtype)
 
 
 def peak(size: int = 2048) -> float:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.extend import core
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from sweeps.grid import length, take
@@ -98,15 +99,41 @@ def together(f: Function, points: Any, shared: Any) -> Program:
     return Program(lowered, 0, apply)
 
 
-def _lower(f: Function, points: Any, shared: Any, block: int) -> tuple[Any, Any]:
-    """`f` over a block of points, and its program. Raises Batched where the second output depends on the point."""
-    mapped = jax.jit(jax.vmap(f, in_axes=(0, None), out_axes=(0, None)))
+def shapes(f: Function, points: Any, shared: Any) -> tuple[Any, Any]:
+    """The shapes of the results at all points; nothing is lowered."""
+    mapped = jax.vmap(f, in_axes=(0, None), out_axes=(0, None))
+    return _checked(lambda: jax.eval_shape(mapped, points, shared))
+
+
+def _checked(trace: Callable[[], Any]) -> Any:
+    """What a trace of a block returns. Raises Batched where its second output depends on the point."""
     try:
-        return mapped, mapped.lower(jax.eval_shape(lambda tree: take(tree, np.zeros(block, int)), points), shared)
+        return trace()
     except ValueError as error:
         if "out_axes" in str(error):
             raise Batched from error
         raise
+
+
+def _lower(f: Function, points: Any, shared: Any, block: int) -> tuple[Any, Any]:
+    """`f` over a block of points, and its program; it is traced here and never again."""
+    mapped = jax.jit(jax.vmap(f, in_axes=(0, None), out_axes=(0, None)))
+    rows = jax.eval_shape(lambda tree: take(tree, np.zeros(block, int)), points)
+    traced = _checked(lambda: mapped.trace(rows, shared))
+    run, structure = core.jaxpr_as_fun(traced.jaxpr), jax.tree.structure(traced.out_info)
+    kinds = [(v.aval.shape, v.aval.dtype) for v in traced.jaxpr.jaxpr.invars]
+
+    def local(points: Any, shared: Any) -> Any:
+        leaves = jax.tree.leaves((points, shared))
+        for leaf, kind in zip(leaves, kinds, strict=True):
+            if (leaf.shape, leaf.dtype) != kind:
+                raise ValueError(
+                    f"got {leaf.dtype}{list(leaf.shape)} in the state of a scan that began with "
+                    f"{kind[1]}{list(kind[0])} in its place: write f so that it returns a state as it is given"
+                )
+        return jax.tree.unflatten(structure, run(*leaves))
+
+    return local, traced.lower()
 
 
 def block_size(f: Function, points: Any, shared: Any, *, memory: int | None, each: float | None = None) -> int:

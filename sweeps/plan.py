@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from sweeps import costs, sweep
+from sweeps import costs, devices, sweep
 from sweeps.grid import length, take
 
 LATENCY = 4e-6  # seconds from one kernel's launch to the next on an accelerator
-MEASURING, PLANNING = 40.0, 55.0  # seconds of processor time: after which nothing is timed; after which a plan ends
+MEASURING, PLANNING = 25.0, 45.0  # seconds of processor time: after which nothing is timed; after which a plan ends
 
 
 class Stage(NamedTuple):
@@ -65,7 +65,7 @@ class Planner:
     def __call__(self, job: sweep.Job) -> Any:
         size = length(job.points)
         few = min(job.block or 2, size)
-        shapes = sweep.prepare(job, few).like(size)[0]
+        shapes = devices.shapes(job.f, job.points, job.shared)[0]
         try:
             sweep.affordable(job.name, shapes, sweep.saves(job))
         except ValueError as error:

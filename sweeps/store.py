@@ -38,11 +38,6 @@ def is_key(leaf: Any) -> bool:
     return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def implementation(key: Any) -> str:
-    """The name of a key's generator; of a shape too, for which JAX has no function."""
-    return key.dtype._impl.name
-
-
 def pack(tree: Any) -> Any:
     """The tree with the words of its random keys in their place."""
     return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if is_key(leaf) else leaf, tree)
@@ -52,7 +47,7 @@ def unpack(tree: Any, like: Any) -> Any:
     """The inverse of `pack`, for a tree with the structure and types of `like`."""
 
     def restore(leaf: Any, like: Any) -> Any:
-        return jax.random.wrap_key_data(leaf, impl=implementation(like)) if is_key(like) else leaf
+        return jax.random.wrap_key_data(leaf, dtype=like.dtype) if is_key(like) else leaf
 
     return jax.tree.map(restore, tree, like)
 

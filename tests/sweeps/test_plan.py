@@ -11,6 +11,7 @@ from rich.console import Console
 
 import sweeps
 from sweeps import costs, plan, sweep
+from toymodels.prng import lowbias32
 
 N = 64
 PRODUCT = 2 * N**3
@@ -69,7 +70,8 @@ def test_a_body_is_timed_by_itself_and_what_does_not_change_in_it_too():
     assert costs.cost(draws, 0.0, keys).seconds > measured / 8, "other processes may have made it slower"
 
 
-def test_programs_with_keys_and_branches_are_taken_apart():
+@pytest.mark.parametrize("generator", ["threefry2x32", lowbias32])
+def test_programs_with_keys_and_branches_are_taken_apart(generator):
     def f(x, key):
         def step(carry, _):
             x, key = carry
@@ -79,7 +81,7 @@ def test_programs_with_keys_and_branches_are_taken_apart():
 
         return jax.lax.scan(step, (x, key), None, length=6)
 
-    assert costs.cost(f, X, jax.random.key(0)).kernels >= 6
+    assert costs.cost(f, X, jax.random.key(0, impl=generator)).kernels >= 6
 
 
 def planned(compute, *, measuring: float | int = 1e3, seconds: float | int = 1e3) -> plan.Planner:

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -96,7 +97,11 @@ def stop(directory: Path, sign: signal.Signals, after: float, script: str = SMAL
 
 
 def storm(place: Path, sign: signal.Signals, count: int, script: str) -> int:
-    """Stop runs `count` times at random moments, four in each directory, and let them end; how many were stopped."""
+    """Stop runs `count` times at random moments, four in each directory, and let them end; how many were stopped.
+
+    How long a run takes is measured on a second one: the first compiles what all the others find compiled.
+    """
+    finish(place / "first", script)
     with start(place / "whole", script) as process:
         wait_until_running(process)
         begun = time.monotonic()
@@ -118,7 +123,74 @@ def storm(place: Path, sign: signal.Signals, count: int, script: str) -> int:
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM])
 @pytest.mark.parametrize(("script", "count"), [(SMALL, 20), (TRANSFORMER, 4)])
 def test_stopped_at_random_moments_a_sweep_ends_with_the_same_bits(tmp_path, sign, script, count):
-    assert storm(tmp_path, sign, count, script) >= count // 4, "the run is too short for the test to stop it"
+    assert storm(tmp_path, sign, count, script) >= count // 3, "the run is too short for the test to stop it"
+
+
+LITTLE_ROOM = """
+import resource, shutil, subprocess, sys
+from pathlib import Path
+
+from experiments.cli import main
+from sweeps import store
+
+kind, place, example, last, *sizes = sys.argv[1:]
+place = Path(place)
+place.mkdir()
+if kind == "disk":
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "none", place], check=True)
+for size in sizes:
+    if kind == "disk":
+        subprocess.run(["mount", "-o", f"remount,size={size}", place], check=True)
+    else:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(size), resource.RLIM_INFINITY))
+    code = main([example, "--preset", "smoke", "--out", str(place / "run")])
+    kept = [store.read(path).path for path in place.rglob("*.npz")]  # raises where one is not whole
+    print("room", size, code, len(kept), sum(1 for _ in place.rglob("*.partial")), flush=True)
+shutil.copytree(place / "run", last)
+"""
+
+
+def runs_in_little_room(kind: str, place: Path, sizes: list[int]) -> tuple[list[list[int]], list[str]]:
+    """One run begun with each of these sizes: exit code, steps kept and partial files of each; the error stream."""
+    example = HERE.parent / "experiments" / "example.py"
+    command = [sys.executable, "-c", LITTLE_ROOM, kind, place / "small", example, place / "last", *map(str, sizes)]
+    if kind == "disk":
+        command = ["unshare", "--user", "--map-root-user", "--mount", *command]
+    environment = ENVIRONMENT | {"JAX_ENABLE_COMPILATION_CACHE": "false"}  # whose files would be refused as well
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = [line.split()[2:] for line in done.stdout.splitlines() if line.startswith("room")]
+    return [[int(number) for number in numbers] for numbers in found], done.stderr.splitlines()
+
+
+def may_mount() -> bool:
+    """Whether this user can have a file system of its own."""
+    wanted = ["unshare", "--user", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"]
+    return shutil.which("unshare") is not None and subprocess.run(wanted, capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes", "reason"),
+    [
+        ("files", [100, 1500, 6000, 10**8], "File too large"),
+        pytest.param("disk", [4096, 8192, 24576, 10**8], "No space left on device", marks=pytest.mark.slow),
+    ],
+)
+def test_without_room_a_run_stops_with_a_sentence_and_ends_when_there_is_some(tmp_path, kind, sizes, reason):
+    if kind == "disk" and not may_mount():
+        pytest.skip("no file system of one's own here")
+    found, said = runs_in_little_room(kind, tmp_path, sizes)
+    assert [code for code, *_ in found] == [1, 1, 1, 0]
+    steps = [kept for _, kept, _ in found]
+    assert steps == sorted(steps)
+    assert 0 == steps[0] < steps[-2] <= steps[-1]
+    assert not any(partial for *_, partial in found)
+    assert len(said) == 6
+    for stopped, what_to_do in zip(said[::2], said[1::2], strict=True):
+        assert stopped.startswith("stopped: ")
+        assert stopped.endswith(f"could not be written: {reason}")
+        assert what_to_do == "What was finished is kept. Make room, and repeat the command."
+    assert {"results.nc", "claims.json", "figure.png"} <= {path.name for path in (tmp_path / "last").iterdir()}
 
 
 COMPILES = """

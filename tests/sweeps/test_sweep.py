@@ -74,7 +74,7 @@ def compiled_by(compute):
             texts.append(compiled.as_text())
             return compiled(*args)
 
-        call.lower = program.lower
+        call.lower, call.trace = program.lower, program.trace
         return call
 
     with pytest.MonkeyPatch.context() as patch:
@@ -164,6 +164,24 @@ def test_counters_that_go_their_own_ways_are_carried_by_each_point():
 
     found = sweeps.scan(count, sweeps.product(by=[1, 5]), lambda at: {"step": jnp.int32(0)}, [1, 2, 3], chunk=1)
     assert found.outputs.tolist() == [[1, 2, 3], [5, 10, 15]]
+
+
+def test_a_function_is_traced_once_whatever_the_chunks():
+    traces = []
+
+    def count(at, state, times):
+        traces.append(at)
+        return state + at["x"], jnp.full(times.shape, state)
+
+    found = sweeps.scan(count, sweeps.product(x=[1.0, 2.0]), lambda at: jnp.float32(0), [1, 2, 3], chunk=1, block=1)
+    assert found.outputs.tolist() == [[0, 1, 2], [0, 2, 4]]
+    assert len(traces) == 1
+
+
+def test_a_state_that_changes_its_type_is_refused():
+    halve = lambda at, state, times: (state / 2, jnp.full(times.shape, state))
+    with pytest.raises(ValueError, match=r"got float32\[\] in the state of a scan that began with int32\[\]"):
+        sweeps.scan(halve, {"x": np.ones(2)}, lambda at: jnp.int32(8), [1, 2], name="halve", chunk=1, block=1)
 
 
 def test_an_optimisers_count_is_not_shared():
