@@ -115,11 +115,17 @@ def llc(
     for steps, record in _walk(key_run, problem, held):
         used = before + problem.spent(steps)
         last = before + problem.spent(2 * steps) > gradients
-        if last or _error(nbeta * (record.loss - at_centre), record.seen.control) <= stderr:
+        if last or _error(nbeta * (np.asarray(record.loss) - at_centre), record.seen.control) <= stderr:
             estimate = _estimate(record, problem, held)
             found = verdict(estimate)
             if last or not SHORT.intersection(finding.kind for finding in found):
                 value, error = float(estimate.value), float(estimate.stderr)
+                short = error / (stderr * max(abs(value), SMALL))
+                if short > 1 and "imprecise" not in {finding.kind for finding in found}:
+                    text = (
+                        f"the standard error is {short:.1f} times what was asked; allow gradients={used * short**2:.0f}"
+                    )
+                    found.append(Finding("imprecise", text))
                 return Result(value, error, float(held.gamma), found, used, estimate)
     raise AssertionError("a walk has no end")
 
@@ -154,7 +160,7 @@ def _onward(
     keys: Key[Array, " chains"],
     states: Any,
     centre: Centre,
-    first: int,
+    first: Array | int,
     loss: Loss,
     params: Params,
     data: Data,
@@ -185,7 +191,7 @@ def _estimate(record: Chains, problem: Problem, held: Held) -> LLC:
 @jax.jit
 def _summary(record: Chains, nbeta: Number, at_centre: Number, free: dict, chance: Number | None) -> LLC:
     known: Any = dict(exact=True, rejects=True, free=free, chance=chance)
-    return summary(record, nbeta=nbeta, loss_at_centre=at_centre, **known)
+    return summary(record, nbeta=nbeta, loss_at_centre=jnp.asarray(at_centre), **known)
 
 
 def _least_gamma(key: Key[Array, ""], problem: Problem, held: Held) -> tuple[Held, int]:
@@ -203,7 +209,7 @@ def _least_gamma(key: Key[Array, ""], problem: Problem, held: Held) -> tuple[Hel
     return held, used
 
 
-def _error(trace: np.ndarray, control: np.ndarray) -> float:
+def _error(trace: np.ndarray, control: Any) -> float:
     """The relative standard error that the draws seem to have, quickly."""
     better = np.asarray(stein.corrected(jnp.asarray(trace), jnp.asarray(control)))
     errors = [draws.std() * np.sqrt(autocorrelation_time(draws) / draws.size) for draws in (trace, better)]

@@ -89,8 +89,9 @@ def from_fields(data: Mapping[str, Any]) -> LLC:
     """The estimates whose fields are variables of a data set, as `sweeps.map` returns them."""
     fields: Any = {field: np.asarray(data[field]) for field in LLC._fields if field != "held_by"}
     prefix = "held_by."
-    by_leaf = {str(name): np.asarray(data[name]) for name in data if str(name).startswith(prefix)}
-    return LLC(**fields, held_by={name.removeprefix(prefix): values for name, values in by_leaf.items()})
+    names = [str(name) for name in data if str(name).startswith(prefix)]
+    fields["held_by"] = {name.removeprefix(prefix): np.asarray(data[name]) for name in names}
+    return LLC(**fields)
 
 
 def _negative(llc: LLC, trace: Trace) -> Iterator[Finding]:

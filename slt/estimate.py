@@ -193,7 +193,7 @@ def observer(params: Params, centre: Centre, *, nbeta: Number, mask: PyTree | No
     def observe(at: Params, grad: Params) -> Seen:
         delta = base.freed(mask, optax.tree.sub(at, params))
         virial = jnp.stack([jnp.vdot(*pair) for pair in zip(*map(jax.tree.leaves, (delta, grad)), strict=True)])
-        tilt = nbeta * optax.tree.vdot(centre.slope, delta)
+        tilt = nbeta * jnp.asarray(optax.tree.vdot(centre.slope, delta))
         half = (jnp.sum(virial) - free) / 2
         return Seen(virial, tilt, half if centre.B is None else stein.control(centre.B, delta, grad))
 

@@ -60,7 +60,7 @@ def inverse(P: Float[Array, "d d"], *, least: Number) -> Float[Array, "d d"]:
 
 def corrected(
     trace: Float[Array, "chains draws"], control: Float[Array, "chains draws"]
-) -> Float[Array, "chains draws"]:
+) -> Float[Array, "chains kept"]:
     """trace - b control, b the slope of one on the other in all other chains: of the same mean, whatever b is.
 
     One chain is cut in halves that serve each other.

@@ -5,7 +5,8 @@ N(0, 1). Both samplers take one gradient a step of h = sqrt(step_size); `frictio
 step forgets, 1 - exp(-c h).
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from jaxtyping import Array, Float, Key, Scalar
 from slt.samplers import base
 from slt.samplers.base import Info, Number, Params, Potential, Sampler
 
+FRICTION = 0.2
 STABLE = 0.8  # h sqrt(A) of a tuned step, A the largest curvature; BAOAB and leapfrog are stable below 2
 STILL = 10  # rounds of the power iteration before the chain that tunes begins to move
 STEPS = 4  # of that chain, in a round
@@ -35,7 +37,7 @@ class Underdamped(NamedTuple):
 
 
 def kinetic(
-    step_size: Number | None = None, *, friction: Number = 0.2, metric: Params | None = None, tuning: int = TUNING
+    step_size: Number | None = None, *, friction: Number = FRICTION, metric: Params | None = None, tuning: int = TUNING
 ) -> Sampler:
     """BAOAB: half a kick, half a drift, the velocity partly renewed, half a drift, half a kick; never rejected.
 
@@ -53,7 +55,7 @@ def kinetic(
 
 
 def ghmc(
-    step_size: Number | None = None, *, friction: Number = 0.2, metric: Params | None = None, tuning: int = TUNING
+    step_size: Number | None = None, *, friction: Number = FRICTION, metric: Params | None = None, tuning: int = TUNING
 ) -> Sampler:
     """The velocity partly renewed, one leapfrog step, a Metropolis test, the velocity turned where it rejects.
 
@@ -79,7 +81,9 @@ def _require(step_size: Number | None, friction: Number, tuning: int) -> None:
     base.require("> 0", tuning=tuning)
 
 
-def _begin(step_size: Number | None, metric: Params | None, tuning: int):
+def _begin(
+    step_size: Number | None, metric: Params | None, tuning: int
+) -> Callable[[Key[Array, ""], Params, Potential], Underdamped]:
     """The first state: a velocity at its temperature, and the step and scales, given or tuned."""
 
     def init(key: Key[Array, ""], params: Params, potential: Potential) -> Underdamped:
@@ -87,7 +91,7 @@ def _begin(step_size: Number | None, metric: Params | None, tuning: int):
         at = base.start(key_batch, params, potential)
         velocity = optax.tree.random_like(key_velocity, at.params, jax.random.normal)
         if step_size is None:
-            h, scale = tuned(at.params, potential, friction=0.2, rounds=tuning)
+            h, scale = tuned(at.params, potential, rounds=tuning)
         else:
             spread = jax.tree.broadcast(1.0 if metric is None else metric, at.params)
             scale = jax.tree.map(lambda m, w: jnp.full_like(w, 1) / jnp.sqrt(m), spread, at.params)
@@ -97,7 +101,7 @@ def _begin(step_size: Number | None, metric: Params | None, tuning: int):
     return init
 
 
-def tuned(params: Params, potential: Potential, *, friction: Number, rounds: int) -> tuple[Scalar, Params]:
+def tuned(params: Params, potential: Potential, *, rounds: int) -> tuple[Scalar, Params]:
     """(h, S) from a chain of its own, the same for all chains that start at `params`.
 
     S = D^{-1/2}, D_i = E[(H z)_i^2]^{1/2} over random signs z and the positions of the chain, H the Hessian of U: the
@@ -105,22 +109,24 @@ def tuned(params: Params, potential: Potential, *, friction: Number, rounds: int
     coordinates S^{-1} w that a power iteration saw as the chain went along. Four gradients and two products H v a
     round, in two passes.
     """
-    key_first, key_second, key_start, key_velocity = jax.random.split(jax.random.key(0), 4)
+    key_first, key_second, key_start, key_velocity, key_again = jax.random.split(jax.random.key(0), 5)
     normal = lambda key: optax.tree.random_like(key, params, jax.random.normal)
     at = base.start(key_start, params, potential)
     ones = _free(optax.tree.ones_like(params), potential)
     state = Underdamped(*at, normal(key_velocity), jnp.zeros(()), ones)
-    state, _, rows = _pass(key_first, state, potential, friction=friction, rounds=rounds)
+    state, _, rows = _pass(key_first, state, potential, rounds)
     scale = _free(jax.tree.map(lambda r: r**-0.25, rows), potential)
-    state = state._replace(scale=scale, velocity=normal(key_velocity))
-    _, h, _ = _pass(key_second, state, potential, friction=friction, rounds=rounds)
+    state = state._replace(scale=scale, velocity=normal(key_again))
+    _, h, _ = _pass(key_second, state, potential, rounds)
     return h, scale
 
 
-def _pass(key, state, potential, *, friction, rounds):
+def _pass(
+    key: Key[Array, ""], state: Underdamped, potential: Potential, rounds: int
+) -> tuple[Underdamped, Scalar, Params]:
     """One pass of `tuned`: where its chain ends, h, and the mean of (H z)^2."""
 
-    def round(carry, at):
+    def round(carry: Any, at: Any) -> tuple[Any, None]:
         state, v, top, part, rows = carry
         key, i = at
         key_move, key_signs, key_batch = jax.random.split(key, 3)
@@ -133,10 +139,10 @@ def _pass(key, state, potential, *, friction, rounds):
         top = jnp.maximum(top, optax.tree.norm(Hv))
         v = optax.tree.scale(1 / jnp.maximum(optax.tree.norm(Hv), 1e-30), Hv)
 
-        def move(carry, key):
+        def move(carry: Any, key: Key[Array, ""]) -> tuple[Any, None]:
             state, part = carry
             h = part * STABLE / jnp.sqrt(top)
-            state, probability = _adjusted(key, state._replace(h=jnp.where(i < STILL, 0, h)), here, friction)
+            state, probability = _adjusted(key, state._replace(h=jnp.where(i < STILL, 0, h)), here, FRICTION)
             part = jnp.minimum(1, part * jnp.where(probability < 0.5, 0.5, 1.1))
             return (state, part), None
 
@@ -144,22 +150,27 @@ def _pass(key, state, potential, *, friction, rounds):
         (state, part), _ = jax.lax.scan(move, (state, part), jax.random.split(key_move, STEPS))
         return (state, v, top, part, rows), None
 
-    v = optax.tree.random_like(key, state.params, jax.random.normal)
+    key_start, key_rounds = jax.random.split(key)
+    v = optax.tree.random_like(key_start, state.params, jax.random.normal)
     v = optax.tree.scale(1 / optax.tree.norm(v), v)
-    keys = jax.random.split(jax.random.fold_in(key, 1), rounds)
+    keys = jax.random.split(key_rounds, rounds)
     carry = state, v, jnp.zeros(()), jnp.ones(()), optax.tree.zeros_like(v)
     (state, _, top, _, rows), _ = jax.lax.scan(round, carry, (keys, jnp.arange(rounds)))
     return state, STABLE / jnp.sqrt(top), rows
 
 
 def _baoab(key: Key[Array, ""], state: Underdamped, potential: Potential, friction: Number) -> Underdamped:
+    """B, A, O, A, B: kicks from the gradient, drifts, and the velocity partly renewed."""
     key_noise, key_batch = jax.random.split(key)
     state = _drift(_kick(state, state.h / 2), state.h / 2)
     state = state._replace(velocity=_renewed(key_noise, state.velocity, friction))
     return _kick(_at(key_batch, _drift(state, state.h / 2), potential), state.h / 2)
 
 
-def _adjusted(key, state, potential, friction):
+def _adjusted(
+    key: Key[Array, ""], state: Underdamped, potential: Potential, friction: Number
+) -> tuple[Underdamped, Scalar]:
+    """The velocity renewed, a leapfrog step, its Metropolis test; and the probability with which it was accepted."""
     key_noise, key_batch, key_accept = jax.random.split(key, 3)
     state = state._replace(velocity=_renewed(key_noise, state.velocity, friction))
     half = _kick(state, state.h / 2)

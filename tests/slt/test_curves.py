@@ -16,7 +16,9 @@ def curve(rise):
     """The estimates of checkpoints with L(w*) = LOSS and E[L] = LOSS + rise at nbeta = 100."""
     known = {name: np.full(10, value) for name, value in KNOWN.items()}
     losses = dict(loss_at_centre=LOSS, mean_loss=LOSS + rise)
-    return LLC(value=100 * rise, free=np.full(10, 100.0), trace=TRACE, **losses, **known)
+    value, free = 100 * rise, np.full(10, 100.0)
+    known |= dict(plain=value, plain_stderr=known["stderr"], held=free, held_stderr=np.ones(10), held_by={})
+    return LLC(value=value, free=free, tilt=np.zeros(10), tilt_stderr=np.ones(10), trace=TRACE, **losses, **known)
 
 
 def kinds(llc):

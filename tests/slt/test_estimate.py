@@ -64,8 +64,8 @@ def replicas(*arguments, **options):
 
 def assert_calibrated(llc, exact, relative_stderr):
     """The estimates lie about the exact value as far as they claim, and claim no more than `relative_stderr` of it."""
-    claimed = np.sqrt(np.mean(np.square(llc.stderr)))
-    deviation = np.asarray(llc.value, float) - exact
+    claimed = np.sqrt(np.mean(np.square(llc.plain_stderr)))
+    deviation = np.asarray(llc.plain, float) - exact
     assert claimed < relative_stderr * exact
     assert abs(deviation.mean()) < 4 * claimed / np.sqrt(REPLICAS)
     assert 0.8 < deviation.std() / claimed < 1.2  # four standard errors of a standard deviation: 4/sqrt(2 REPLICAS)
@@ -118,7 +118,7 @@ def test_thinning_keeps_every_kth_draw_and_warmup_is_never_in_the_estimate():
     every = estimate(quadratic, jnp.zeros(3), mala(0.01), warmup=0, draws=100).trace
     some = estimate(quadratic, jnp.zeros(3), mala(0.01), warmup=16, draws=28, thin=3)
     chex.assert_trees_all_equal(some.trace, every[:, 16::3])
-    chex.assert_trees_all_close(some.value, jnp.mean(every[:, 16::3]), rtol=1e-6)
+    chex.assert_trees_all_close(some.plain, jnp.mean(every[:, 16::3]), rtol=1e-6)
 
 
 def test_a_curve_by_vmap_is_the_loop_over_checkpoints_and_settings():

@@ -109,7 +109,7 @@ def test_a_cell_in_which_the_verdict_finds_something_is_in_no_block():
     llc = exactly(HALVED)
     llc.trace[1, 0, 1, 0, 5] = np.nan
     llc.trace[:, :, 2] = 7.0  # never moves
-    assert verdict(type(llc)(*[leaf[0, 0, 2] for leaf in llc]))
+    assert verdict(jax.tree.map(lambda leaf: leaf[0, 0, 2], llc))
     expected = np.zeros(HALVED.shape, bool)
     expected[2:, :, :2] = True
     np.testing.assert_array_equal(plateau(llc).member, expected)

@@ -45,7 +45,7 @@ def replicas(**options):
 
 
 def assert_calibrated(llc, exact, relative):
-    deviation, claimed = np.asarray(llc.value, float) - exact, np.sqrt(np.mean(np.square(llc.stderr)))
+    deviation, claimed = np.asarray(llc.plain, float) - exact, np.sqrt(np.mean(np.square(llc.plain_stderr)))
     assert claimed < relative * exact
     assert abs(deviation.mean()) < 4 * claimed / np.sqrt(REPLICAS)
     assert 0.75 < deviation.std() / claimed < 1.3  # four standard errors of a standard deviation
