@@ -117,17 +117,20 @@ def llc(
         last = before + problem.spent(2 * steps) > gradients
         if last or _error(nbeta * (np.asarray(record.loss) - at_centre), record.seen.control) <= stderr:
             estimate = _estimate(record, problem, held)
-            found = verdict(estimate)
+            found = verdict(estimate) + _missed(estimate, stderr, used)
             if last or not SHORT.intersection(finding.kind for finding in found):
                 value, error = float(estimate.value), float(estimate.stderr)
-                short = error / (stderr * max(abs(value), SMALL))
-                if short > 1 and "imprecise" not in {finding.kind for finding in found}:
-                    text = (
-                        f"the standard error is {short:.1f} times what was asked; allow gradients={used * short**2:.0f}"
-                    )
-                    found.append(Finding("imprecise", text))
                 return Result(value, error, float(held.gamma), found, used, estimate)
     raise AssertionError("a walk has no end")
+
+
+def _missed(estimate: LLC, stderr: float, used: int) -> list[Finding]:
+    """Whether the error is larger than was asked."""
+    short = float(estimate.stderr) / (stderr * max(abs(float(estimate.value)), SMALL))
+    if short <= 1:
+        return []
+    text = f"the standard error is {short:.2g} times what was asked; allow gradients={used * short**2:.0f}"
+    return [Finding("imprecise", text)]
 
 
 def _walk(key: Key[Array, ""], problem: Problem, held: Held) -> Walk:

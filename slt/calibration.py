@@ -17,6 +17,7 @@ from slt.estimate import LLC
 from slt.probing import Probe, prober, scale, top_curvatures
 from slt.samplers.base import Data, Loss, Params, Sampler, require
 from slt.samplers.langevin import sgld
+from slt.samplers.underdamped import ghmc
 
 LADDER = tuple(10 ** (i / 2 - 2) for i in range(13))  # gamma, in units of nbeta times the largest curvature
 ACCEPTANCE = 0.57, 0.7  # of a sampler that rejects: its best lies between (Roberts and Rosenthal 1998)
@@ -26,7 +27,8 @@ PROBE = 500  # steps of warm-up, and draws, of a short run
 MAX_STEPS = 20_000  # of the warm-up, and of the draws
 MAX_KEPT = 2000  # draws a chain; longer chains are thinned
 FEW = 0.2  # share of the checkpoints in trouble, up to which a setting is left as it is
-CURED = "diverged", "negative", "escaped", "saturated"  # by a larger gamma
+CURED = "diverged", "negative", "not a minimum", "escaped", "saturated"  # by a larger gamma
+SLOW = "too few effective draws", "chains disagree", "slow directions"  # by longer chains
 Kinds = list[set[str]]  # what `verdict` finds at each checkpoint
 
 
@@ -59,12 +61,16 @@ class Trial(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """run: a setting at all checkpoints. curvature: the largest Hessian eigenvalue of L at the checkpoints."""
+    """run: a setting at all checkpoints. curvature: the largest Hessian eigenvalue of L at the checkpoints.
+
+    tunes: the sampler finds its own step at each checkpoint, and that of a setting is NaN.
+    """
 
     run: Callable[[Setting], Probe]
     nbeta: float
     curvature: float
     rejects: bool
+    tunes: bool
 
 
 def calibrate(
@@ -74,7 +80,7 @@ def calibrate(
     data: Data,
     *,
     nbeta: float,
-    sampler: Callable[[Any], Sampler] = sgld,
+    sampler: Callable[[Any], Sampler] | None = None,
     batch_size: int | None = None,
     mask: PyTree | None = None,
     chance: float | None = None,
@@ -85,6 +91,7 @@ def calibrate(
 ) -> Calibration:
     """One setting for all of `checkpoints`, whose leaves have `axes` leading axes, with the reasons. On the host.
 
+    sampler: of a step size; None: `ghmc`, which tunes itself at each checkpoint, or `sgld` on minibatches.
     gamma is the least of `gammas` (default: `LADDER`) at which the chains of no more than a share `troubled` of the
     checkpoints are in trouble (`CURED`). The step size is the largest whose estimate is at most `BIAS` too large, or
     the one with the best acceptance. The length is what `relative_stderr` takes. A run of that setting is judged by
@@ -93,6 +100,8 @@ def calibrate(
     require("> 0", nbeta=nbeta, relative_stderr=relative_stderr)
     require(">= 0", troubled=troubled, axes=axes)
     checkpoints = jax.tree.map(lambda leaf: jnp.reshape(leaf, (-1, *np.shape(leaf)[axes:])), checkpoints)
+    tunes = sampler is None and batch_size is None
+    sampler = sampler or ((lambda _: ghmc()) if tunes else sgld)
     probe = prober(loss, data, sampler, batch_size=batch_size, mask=mask, chance=chance)
 
     def run(setting: Setting) -> Probe:
@@ -100,7 +109,7 @@ def calibrate(
         return jax.tree.map(np.asarray, probe(jax.random.clone(key), checkpoints, numbers, sampling))
 
     curvature = float(jnp.max(top_curvatures(jax.random.clone(key), loss, checkpoints, data, mask=mask)))
-    problem = Problem(run, nbeta, curvature, sampler(1.0).rejects)
+    problem = Problem(run, nbeta, curvature, sampler(1.0).rejects, tunes)
     trials = _trials(problem, gammas, troubled)
     best = min(trials, key=lambda trial: trial.share)
     setting, kinds = _judged(run, _with_length(problem, best, relative_stderr))
@@ -126,6 +135,8 @@ def _trials(problem: Problem, gammas: Sequence[float] | None, troubled: float) -
 
 def _step_size(problem: Problem, gamma: float) -> tuple[Setting, Probe]:
     """The step size at this gamma, and what chains with it tell; each run corrects the last one's step."""
+    if problem.tunes:
+        return Setting(np.nan, gamma), problem.run(Setting(np.nan, gamma))
     step = (1.0 if problem.rejects else _eps_A(BIAS)) / (problem.nbeta * problem.curvature + gamma)
     for _ in range(5):
         probe = problem.run(Setting(step, gamma))
@@ -216,7 +227,7 @@ def _judged(run: Callable[[Setting], Probe], setting: Setting) -> tuple[Setting,
         longer = min(2 * setting.warmup, MAX_STEPS)
         if _share(kinds, "not stationary") > FEW:
             better = better._replace(warmup=longer)
-        slow = _share(kinds, "too few effective draws", "chains disagree") > FEW
+        slow = _share(kinds, *SLOW) > FEW
         if slow and 2 * setting.draws * setting.thin <= MAX_STEPS:
             better = better._replace(thin=2 * setting.thin)
         if _share(kinds, "diverged", "step size too large") > FEW:
@@ -239,11 +250,12 @@ def _reasons(problem: Problem, trials: list[Trial], setting: Setting, kinds: Kin
         A, heat = _steepest(problem, best.probe, gamma), _heat(problem, best.probe, setting.step_size)
         step = f"eps A = {setting.step_size * A:.2g} for the largest curvature A = {A:.3g} of U"
         step += f", with which lambda-hat is at most {BIAS:.0%} too large ({heat:.1%} by gradient noise)"
+    size = "found by the sampler at each checkpoint" if problem.tunes else f"{setting.step_size:.3g}"
     time = np.nanmax(best.probe.llc.trace[0].size / np.asarray(best.probe.llc.ess))
     return [
         f"nbeta {problem.nbeta:.4g}: as given",
         f"gamma {gamma:.3g}: {why}",
-        f"step size {setting.step_size:.3g}: {step}",
+        f"step size {size}: {step}",
         f"warm-up {setting.warmup}, draws {setting.draws}, thin {setting.thin}: the autocorrelation time is {time:.0f}",
         f"a run of this setting: {'; '.join(_counted(kinds)) or 'verdict finds nothing'}",
     ]

@@ -16,14 +16,15 @@ NUMBERS = ("value", "stderr", "ess", "rhat", "mean_loss", "loss_at_centre", "sat
 
 
 class Setting(NamedTuple):
-    """How the chains of a curve are held: exp(-nbeta L - gamma/2 |w - w*|^2) on the weights of `block`, steps of SGLD.
+    """How the chains of a curve are held: exp(-nbeta L - gamma/2 |w - w*|^2) on the weights of `block`.
 
+    step_size: of SGLD; None: `slt.ghmc`, whose steps follow the curvature of each checkpoint.
     block: the name of a mask that `curves` is given; "all" for every weight.
     """
 
     nbeta: float
     gamma: float
-    step_size: float
+    step_size: float | None = None
     block: str = "all"
 
 
@@ -47,19 +48,22 @@ def curves(
     (`slt.blocks`). `findings` are the kinds of what `slt.verdict` has against each estimate. `name` and `block` are
     those of `sweeps.map`.
     """
+    tuned = all(setting.step_size is None for setting in settings.values())
+    if not tuned and any(setting.step_size is None for setting in settings.values()):
+        raise ValueError("got settings with a step_size and without: write one for each, or for none")
     names, moving = ["all", *(masks or {})], _moving(runs.outputs.params, masks or {}, settings)
 
     def estimate(at: Any, checkpoint: Any) -> slt.LLC:
         mask = jax.tree.map(lambda leaf: leaf[at["moving"]], moving) if masks else None
         held = dict(nbeta=at["nbeta"], gamma=at["gamma"], mask=mask, chance=chance)
-        sampler = slt.sgld(at["step_size"])
+        sampler = slt.ghmc() if tuned else slt.sgld(at["step_size"])
         return slt.estimate_llc(key(at), loss, checkpoint.params, data(at), sampler, **held, **sampling._asdict())
 
     number = lambda values, dtype="float32": np.array(list(values), dtype)
     own = {
         "nbeta": number(setting.nbeta for setting in settings.values()),
         "gamma": number(setting.gamma for setting in settings.values()),
-        "step_size": number(setting.step_size for setting in settings.values()),
+        "step_size": number(setting.step_size or np.nan for setting in settings.values()),
     }
     at = own | {"moving": number((names.index(setting.block) for setting in settings.values()), "int32")}
     grid = sweeps.cross(sweeps.Points(at, None, {"setting": np.array(list(settings))}), runs)

@@ -18,12 +18,13 @@ import sweeps
 import toymodels as tm
 from experiments.shared.coefficient_curves import Setting
 from experiments.shared.ranges import Count, Natural, NonNegative, Positive, at_least, between, checked, multiple
-from experiments.tms.case import DIMS, FEATURES, Case, named, reading, transitions
+from experiments.tms.case import DIMS, FEATURES, Case, named, of_polygons, reading, transitions
 from experiments.tms.report import claims
 
 __all__ = ["COST", "PRESETS", "claims", "plot", "run"]
 
-COST = "1-2 min on two cores"
+PATIENCE = 20  # how many times longer than of a checkpoint the chains of a polygon are
+COST = "2-3 min on two cores"
 
 PRESETS = {
     "smoke": dict(seeds=2, epochs=240, watch=16, horizon=300, read=60, patience=1)
@@ -48,8 +49,8 @@ def run(
     learning_rate: Annotated[Positive, Doc("of SGD")] = 5e-3,
     noise: Annotated[NonNegative, Doc("standard deviation of the noise on the square at the start")] = 0.01,
     gamma: Annotated[Positive, Doc("strength of the localisation of the chains")] = 1.0,
-    step_size: Annotated[Positive, Doc("epsilon of SGLD")] = 1e-3,
-    sampling: slt.Sampling = slt.Sampling(chains=4, warmup=100, draws=400),
+    step_size: Annotated[Positive | None, Doc("epsilon of SGLD; none: GHMC, which finds its own step")] = None,
+    sampling: slt.Sampling = slt.Sampling(chains=4, warmup=300, draws=700),
 ) -> xr.Dataset:
     """Train, estimate the learning-coefficient curves, find the transitions, read early who will leave the square."""
     at_least(8 * every, epochs=epochs)  # a shorter curve cannot hold a transition
@@ -71,6 +72,8 @@ def run(
     results = named(sweeps.map(reading, studied, dims=DIMS)).merge(case.curves(studied, setting, sampling, name="llc"))
     results = results.merge(transitions(results)).assign_coords(epoch=("step", results.step.values // per_epoch))
 
+    at_rest = sampling._replace(warmup=PATIENCE * sampling.warmup, draws=PATIENCE * sampling.draws)
+    results = results.merge(of_polygons(nbeta, gamma, at_rest).reindex(theory=results.theory))
     patient = sampling._replace(warmup=patience * sampling.warmup, draws=patience * sampling.draws)
     early = case.curves(watched.at(times=[read // every]), setting, patient, name="forecast")
     return results.merge(_forecast(early, watched, read // every)).assign_attrs(

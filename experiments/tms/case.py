@@ -60,6 +60,25 @@ class Case(NamedTuple):
         return curves(LOSS, runs, self.data, key, settings={FULL_BATCH: setting}, **how).isel(setting=0, drop=True)
 
 
+def of_polygons(nbeta: float, gamma: float, sampling: slt.Sampling) -> xr.Dataset:
+    """lambda-hat at the polygons themselves, of the population loss: what an exact estimate is there at this nbeta.
+
+    Of those with five vertices or more: the others are no minima, and chains leave them.
+    """
+    names = [name for name in tm.levels(FEATURES) if int(name[0]) > START_AT]
+    centres = [tm.polygon(int(name[0]), FEATURES, name.count("+")) for name in names]
+    W, b = (np.stack([np.asarray(centre[i]) for centre in centres]) for i in range(2))
+    loss = lambda params, _: tm.potential(params["W"], params["b"])
+
+    def estimate(at: Any) -> dict[str, Array]:
+        how: Any = dict(nbeta=nbeta, gamma=gamma) | sampling._asdict()
+        llc = slt.estimate_llc(tm.key(0, CHAINS), loss, at["params"], np.zeros(1), slt.ghmc(), **how)
+        return {"level_llc": llc.value, "level_llc_stderr": llc.stderr}
+
+    grid = sweeps.Points({"params": {"W": W, "b": b}}, None, {"theory": np.array(names)})
+    return sweeps.map(estimate, grid, name="polygons", block=len(names))
+
+
 def reading(_: At, checkpoint: tm.Trajectory) -> dict[str, Array]:
     """The weights of one checkpoint, and the exact population loss."""
     return checkpoint.params | {"loss": tm.potential(checkpoint.params["W"], checkpoint.params["b"])}

@@ -17,7 +17,7 @@ DASHED: Any = dict(color="#8a8f94", lw=1, ls=(0, (4, 3)))
 
 
 def draw(results: xr.Dataset) -> Figure:
-    """Columns: three runs. Rows: their polygons, their loss, and lambda-hat."""
+    """Columns: three runs. Rows: their polygons, their loss, and lambda-hat; dashed, what the polygons have."""
     each = results.stack(run=("bias_scale", "seed")).transpose("run", ...)
     named, changes = sequences(results), places(results, "kgon")
     with plt.rc_context(plots.STYLE):
@@ -58,6 +58,7 @@ def _staircase(panels: np.ndarray, one: xr.Dataset, names: tuple[str, ...], chan
         inset.set_title(name, y=0.92)
         if name in one.theory:
             middle.plot([begin, end], [one.level_loss.sel(theory=name)] * 2, **DASHED)
+            bottom.plot([begin, end], [one.level_llc.sel(theory=name)] * 2, **DASHED)
     found = one.epoch.values[np.isfinite(one.llc_jump.values)]
     bottom.plot(found, np.full(len(found), 0.6), "^", color=slt.plots.LLC, ms=7)  # change points of lambda-hat
     bottom.set_xlim(edges[0], edges[-1])

@@ -30,7 +30,7 @@ def well(w, data):
 
 @pytest.fixture(scope="module")
 def on_valley():
-    return calibrate(jax.random.key(0), valley, jnp.zeros((1, 1, 5)), NO_DATA, nbeta=100.0, axes=2)
+    return calibrate(jax.random.key(0), valley, jnp.zeros((1, 1, 5)), NO_DATA, nbeta=100.0, sampler=sgld, axes=2)
 
 
 def estimate(c, loss, params, data=NO_DATA):
@@ -58,12 +58,21 @@ def test_a_sampler_that_rejects_gets_its_best_acceptance():
     assert 0.5 < estimate(c, valley, jnp.zeros(5)).acceptance < 0.8
 
 
+def test_on_all_the_data_the_sampler_tunes_itself_and_only_length_and_gamma_are_chosen():
+    c = calibrate(jax.random.key(0), valley, jnp.zeros((1, 5)), NO_DATA, nbeta=100.0)
+    llc = estimate(c, valley, jnp.zeros(5))
+    exact = regular_finite(H, nbeta=100.0, gamma=c.chains["gamma"])
+    assert llc.value == pytest.approx(exact, rel=1e-3)
+    assert abs(llc.plain - exact) < 4 * llc.plain_stderr
+    assert "found by the sampler" in c.reasons[2]
+
+
 @pytest.mark.slow
 def test_it_leads_away_from_saturation():
     """nbeta = 8 and a plain ten thousand times larger than the well: loose chains never come back."""
     settings = dict(nbeta=8.0, gamma=0.1, chains=4, warmup=500, draws=500, chance=1.0)
     assert estimate_llc(jax.random.key(1), well, jnp.zeros(4), NO_DATA, sgld(0.01), **settings).saturation > 0.8
-    c = calibrate(jax.random.key(0), well, jnp.zeros((1, 4)), NO_DATA, nbeta=8.0, chance=1.0)
+    c = calibrate(jax.random.key(0), well, jnp.zeros((1, 4)), NO_DATA, nbeta=8.0, sampler=sgld, chance=1.0)
     llc = estimate(c, well, jnp.zeros(4))
     assert llc.mean_loss < 0.3
 
@@ -71,9 +80,9 @@ def test_it_leads_away_from_saturation():
 @pytest.mark.slow
 def test_one_checkpoint_that_is_no_minimum_does_not_set_the_gamma_of_all():
     checkpoints = jnp.zeros((6, 5)).at[0, 2].set(0.3)
-    c = calibrate(jax.random.key(0), valley, checkpoints, NO_DATA, nbeta=100.0)
+    c = calibrate(jax.random.key(0), valley, checkpoints, NO_DATA, nbeta=100.0, sampler=sgld)
     assert c.chains["gamma"] == pytest.approx(0.01 * 400, rel=0.05)
-    strict = calibrate(jax.random.key(0), valley, checkpoints, NO_DATA, nbeta=100.0, troubled=0.0)
+    strict = calibrate(jax.random.key(0), valley, checkpoints, NO_DATA, nbeta=100.0, sampler=sgld, troubled=0.0)
     assert strict.chains["gamma"] > 10 * c.chains["gamma"]
 
 
