@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
+from math import sqrt
 from typing import Any, NamedTuple
 
 import jax
@@ -99,9 +100,9 @@ def llc(
     """lambda-hat(w*) at w* = `params` up to a relative standard error `stderr`, by `ghmc` with its own step and metric.
 
     gamma None: the least of a ladder at which a short run finds no trouble that a larger gamma cures. The first quarter
-    of the steps is warm-up. Chains go on until the error is met and `verdict` finds nothing that longer ones mend, or
-    until `gradients` of the loss on all the data are spent; `findings` says what is missing then. The error is a share
-    of lambda-hat, or of 1/4 where that is larger. On the host.
+    of the steps is warm-up. Chains go on until the error is met, as seen in the first half of the draws, and `verdict`
+    finds nothing that longer ones mend, or until `gradients` of the loss on all the data are spent; `findings` says
+    what is missing then. The error is a share of lambda-hat, or of 1/4 where that is larger. On the host.
     """
     base.require("> 0", nbeta=nbeta, stderr=stderr)
     base.require(">= 1", chains=chains, gradients=gradients)
@@ -112,15 +113,18 @@ def llc(
     held, before = Held(nbeta, 0.0 if gamma is None else gamma, weight_decay, mask), 0
     if gamma is None:
         held, before = _least_gamma(key_gamma, problem, held)
+    decided = False  # by the first half of the draws: what they happen to miss makes their error too small as well
     for steps, record in _walk(key_run, problem, held):
         used = before + problem.spent(steps)
         last = before + problem.spent(2 * steps) > gradients
-        if last or _error(nbeta * (np.asarray(record.loss) - at_centre), record.seen.control) <= stderr:
+        if last or decided:
             estimate = _estimate(record, problem, held)
             found = verdict(estimate) + _missed(estimate, stderr, used)
             if last or not SHORT.intersection(finding.kind for finding in found):
                 value, error = float(estimate.value), float(estimate.stderr)
                 return Result(value, error, float(held.gamma), found, used, estimate)
+        trace = nbeta * (np.asarray(record.loss) - at_centre)
+        decided = decided or _error(trace, record.seen.control) <= sqrt(2) * stderr
     raise AssertionError("a walk has no end")
 
 

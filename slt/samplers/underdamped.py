@@ -18,6 +18,7 @@ from slt.samplers.base import Info, Number, Params, Potential, Sampler
 
 FRICTION = 0.2
 STABLE = 0.8  # h sqrt(A) of a tuned step, A the largest curvature; BAOAB and leapfrog are stable below 2
+SHORTEST = 0.3  # of a step of `ghmc`, in units of h
 STILL = 10  # rounds of the power iteration before the chain that tunes begins to move
 STEPS = 4  # of that chain, in a round
 TUNING = 20  # rounds, in each of two passes
@@ -59,7 +60,8 @@ def ghmc(
 ) -> Sampler:
     """The velocity partly renewed, one leapfrog step, a Metropolis test, the velocity turned where it rejects.
 
-    Exactly exp(-U) at any step size. Needs an exact potential. The arguments are those of `kinetic`.
+    Exactly exp(-U) at any step size. The size of a step is uniform between 0.3 h and h: where one h is too long for the
+    curvature, chains would stick. Needs an exact potential. The arguments are those of `kinetic`.
     """
     _require(step_size, friction, tuning)
     begin = _begin(step_size, metric, tuning)
@@ -69,8 +71,10 @@ def ghmc(
         return begin(key, params, potential)
 
     def step(key: Key[Array, ""], state: Underdamped, potential: Potential) -> tuple[Underdamped, Info]:
-        moved, probability = _adjusted(key, state, potential, friction)
-        return moved, Info(state.loss, probability)
+        key_step, key_size = jax.random.split(key)
+        h = state.h * jax.random.uniform(key_size, (), state.h.dtype, SHORTEST, 1)
+        moved, probability = _adjusted(key_step, state._replace(h=h), potential, friction)
+        return moved._replace(h=state.h), Info(state.loss, probability)
 
     return Sampler(init, step, rejects=True)
 
