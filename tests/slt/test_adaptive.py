@@ -21,6 +21,7 @@ def valley(w, data):
     return w[0] ** 2 * w[1] ** 2
 
 
+@pytest.mark.slow
 def test_the_error_is_as_asked_and_true():
     exact, errors = normal_crossing_finite((1, 1), nbeta=100.0, gamma=1.0), []
     for seed in range(20):

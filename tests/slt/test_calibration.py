@@ -58,6 +58,7 @@ def test_a_sampler_that_rejects_gets_its_best_acceptance():
     assert 0.5 < estimate(c, valley, jnp.zeros(5)).acceptance < 0.8
 
 
+@pytest.mark.slow
 def test_on_all_the_data_the_sampler_tunes_itself_and_only_length_and_gamma_are_chosen():
     c = calibrate(jax.random.key(0), valley, jnp.zeros((1, 5)), NO_DATA, nbeta=100.0)
     llc = estimate(c, valley, jnp.zeros(5))
@@ -91,7 +92,7 @@ def test_on_minibatches_the_noise_of_their_gradients_bounds_the_step():
     x = jax.random.normal(jax.random.key(1), (200, 5))
     mean = lambda w, x: jnp.sum((w[None] - x) ** 2, axis=1) / 2
     full, noisy = (
-        calibrate(jax.random.key(0), mean, jnp.mean(x, axis=0)[None], x, nbeta=100.0, batch_size=size)
+        calibrate(jax.random.key(0), mean, jnp.mean(x, axis=0)[None], x, nbeta=100.0, sampler=sgld, batch_size=size)
         for size in (None, 8)
     )
     assert noisy.step_size < full.step_size / 5

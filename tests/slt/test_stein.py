@@ -126,6 +126,7 @@ def test_with_its_weight_decay_a_minimum_of_the_penalised_loss_is_one():
     assert "not a minimum" in {finding.kind for finding in verdict(jax.tree.map(lambda leaf: leaf[0], without))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [(1, 1), (1, 2)])
 def test_a_tuned_sampler_has_the_exact_value_of_a_monomial_whose_curvature_at_its_point_is_zero(k):
     loss = lambda w, data: jnp.prod(w ** (2 * jnp.array(k)))
