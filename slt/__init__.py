@@ -29,7 +29,7 @@ _BY_MODULE = {
     "top_eigenvalues",
     "grid": "Plateau llc_grid plateau",
     "influence": "Dependence bayesian_influence damped_influence example_losses loss_kernel",
-    "refined": "blocks per_block",
+    "refined": "additivity blocks per_block",
     "smc": "tempered_smc",
     "strata": "codimension deep_linear_curvatures deep_linear_local generic_ranks partial_products rank_array",
     "susceptibility": "Susceptibility susceptibilities",

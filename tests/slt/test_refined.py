@@ -11,9 +11,10 @@ import pytest
 
 from slt.chains import Fold, Sampling, run_chains
 from slt.estimate import estimate_llc
-from slt.refined import blocks, per_block
+from slt.refined import additivity, blocks, per_block
 from slt.samplers.base import localised
 from slt.samplers.langevin import mala, sgld
+from slt.samplers.underdamped import ghmc
 from slt.theory import regular_finite
 
 quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -96,3 +97,15 @@ def test_on_other_data_they_are_those_of_its_curvature():
     for i, scale in enumerate((0.4, 3.0)):
         exact = regular_finite(scale * np.linalg.eigvalsh(H[:2, :2]), nbeta=50.0, gamma=20.0)
         assert_calibrated(jax.tree.map(lambda leaf: leaf[:, i], llc), exact, 0.12)
+
+
+@pytest.mark.parametrize(("loss", "apart"), [("sum", True), ("product", False)])
+def test_coefficients_of_blocks_add_up_where_the_loss_is_a_sum_over_them(loss, apart):
+    """a^4 + b^4: additive. (a b)^2: each block alone has the loss 0, and both together do not."""
+    losses = {"sum": lambda w, data: w["a"] ** 4 + w["b"] ** 4, "product": lambda w, data: (w["a"] * w["b"]) ** 2}
+    params = {"a": jnp.zeros(()), "b": jnp.zeros(())}
+    settings: dict[str, Any] = dict(nbeta=100.0, gamma=1.0, chains=4, warmup=200, draws=2000)
+    estimate = lambda key, mask: estimate_llc(key, losses[loss], params, jnp.ones(1), ghmc(0.01), mask=mask, **settings)
+    found = quick(lambda key: additivity(key, estimate, params, blocks(params)))(jax.random.key(0))
+    assert found.stderr < 0.05
+    assert (abs(found.value) < 4 * found.stderr) == apart
