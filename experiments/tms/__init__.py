@@ -27,7 +27,7 @@ PATIENCE = 20  # how many times longer than of a checkpoint the chains of a poly
 COST = "2-3 min on two cores"
 
 PRESETS = {
-    "smoke": dict(seeds=2, epochs=240, watch=16, horizon=300, read=60, patience=1)
+    "smoke": dict(seeds=2, epochs=240, watch=16, horizon=300, read=60, patience=1, step_size=1e-3)
     | dict(sampling=slt.Sampling(2, warmup=10, draws=20)),
     "default": {},
     "paper": dict(seeds=100, watch=1000, sampling=slt.Sampling(chains=10, warmup=100, draws=1000)),

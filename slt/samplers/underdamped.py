@@ -113,16 +113,20 @@ def tuned(params: Params, potential: Potential, *, rounds: int) -> tuple[Scalar,
     coordinates S^{-1} w that a power iteration saw as the chain went along. Four gradients and two products H v a
     round, in two passes.
     """
-    key_first, key_second, key_start, key_velocity, key_again = jax.random.split(jax.random.key(0), 5)
+    key_passes, key_start, key_velocity = jax.random.split(jax.random.key(0), 3)
     normal = lambda key: optax.tree.random_like(key, params, jax.random.normal)
     at = base.start(key_start, params, potential)
     ones = _free(optax.tree.ones_like(params), potential)
     state = Underdamped(*at, normal(key_velocity), jnp.zeros(()), ones)
-    state, _, rows = _pass(key_first, state, potential, rounds)
-    scale = _free(jax.tree.map(lambda r: r**-0.25, rows), potential)
-    state = state._replace(scale=scale, velocity=normal(key_again))
-    _, h, _ = _pass(key_second, state, potential, rounds)
-    return h, scale
+
+    def again(state: Underdamped, keys: Key[Array, " 2"]) -> tuple[Underdamped, tuple[Scalar, Params]]:
+        """A pass with the scales of the last one."""
+        end, h, rows = _pass(keys[0], state, potential, rounds)
+        scale = _free(jax.tree.map(lambda r: r**-0.25, rows), potential)
+        return end._replace(scale=scale, velocity=normal(keys[1]), h=state.h), (h, state.scale)
+
+    _, found = jax.lax.scan(again, state, jax.random.split(key_passes, (2, 2)))
+    return jax.tree.map(lambda leaf: leaf[1], found)
 
 
 def _pass(

@@ -33,6 +33,7 @@ def test_the_error_is_as_asked_and_true():
     assert np.sqrt(np.mean(np.square(errors))) < 1.6  # of errors as stated, in all but 1 of 1000 cases
 
 
+@pytest.mark.slow
 def test_gamma_is_the_least_that_a_short_run_finds_nothing_against():
     found = llc(jax.random.key(0), bowl, jnp.zeros(3), NO_DATA, nbeta=100.0)
     assert found.gamma == pytest.approx(0.01 * 200, rel=0.05)
