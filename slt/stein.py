@@ -3,8 +3,7 @@
 For every matrix B, E[delta' B grad U] = tr B under exp(-U), with delta = w - w* (integration by parts). Where U is the
 quadratic delta' P delta/2 with P = nbeta H + gamma, nbeta (L - L*) = delta' B grad U for B = (1 - gamma P^{-1})/2: its
 draws less those of delta' B grad U are then its mean, without noise. B = 1/2, its limit at gamma = 0, needs no Hessian.
-Zero-variance Monte Carlo is Assaraf and Caffarel
-1999; with gradients, Mira, Solgi and Imparato 2013.
+Zero-variance Monte Carlo is Assaraf and Caffarel 1999; with gradients, Mira, Solgi and Imparato 2013.
 """
 
 import jax
@@ -43,9 +42,9 @@ def control(B: Float[Array, "d d"], delta: Params, grad: Params) -> Scalar:
 
 
 def inverse(P: Float[Array, "d d"], *, least: Number) -> Float[Array, "d d"]:
-    """P^{-1} by Gauss and Jordan's elimination, no pivot below `least`: P itself where it is positive definite.
+    """The inverse of a positive definite P by Gauss and Jordan's elimination; no pivot goes below `least`.
 
-    XLA's own, a call of LAPACK, has hung in programs that run on several CPU devices.
+    Of a P that is not it is some other matrix, which Stein's identity allows. A call of LAPACK has hung in programs that run on several CPU devices.
     """
 
     def eliminate(A: Array, k: Array) -> tuple[Array, None]:
