@@ -44,7 +44,8 @@ def control(B: Float[Array, "d d"], delta: Params, grad: Params) -> Scalar:
 def inverse(P: Float[Array, "d d"], *, least: Number) -> Float[Array, "d d"]:
     """The inverse of a positive definite P by Gauss and Jordan's elimination; no pivot goes below `least`.
 
-    Of a P that is not it is some other matrix, which Stein's identity allows. A call of LAPACK has hung in programs that run on several CPU devices.
+    Of a P that is not it is some other matrix, which Stein's identity allows. A call of LAPACK has hung in programs
+    that run on several CPU devices.
     """
 
     def eliminate(A: Array, k: Array) -> tuple[Array, None]:
