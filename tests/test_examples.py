@@ -11,9 +11,9 @@ from experiments.cli import main
 from experiments.directory import read_claims, read_results
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-SLOW = "own_sweep.py"  # calibrating compiles many programs
+SLOW = "own_sweep.py", "own_sweep_flax.py"  # one of the three forms is quick to show that they run
 NAMES = sorted(path.name for path in EXAMPLES.glob("own_sweep*.py"))
-OWN = [pytest.param(name, marks=pytest.mark.slow) if name == SLOW else name for name in NAMES]
+OWN = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in NAMES]
 
 
 def code(path: Path) -> list[str]:
