@@ -12,7 +12,7 @@ from slt.adaptive import Result, llc
 from slt.calibration import Calibration, calibrate
 from slt.chains import Chains, Covariance, Fold, Sampling, covariance, jackknife, pooled, run_chains, together
 from slt.curves import Regression, curve_verdict, regress
-from slt.diagnostics import Finding, findings, verdict
+from slt.diagnostics import Finding, findings, from_fields, verdict
 from slt.estimate import LLC, Estimate, default_nbeta, estimate_llc
 from slt.samplers.base import Potential, Sampler, localised, mean_loss
 from slt.samplers.hamiltonian import hmc, nuts

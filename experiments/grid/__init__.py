@@ -72,13 +72,17 @@ def _model(name: str, case: Case, axes: dict[str, np.ndarray], sampling: slt.Sam
     series = name.replace(" ", "_")
     found = sweeps.map(_estimator(case, slt.sgld, sampling), sweeps.product(**axes), name=series, block=BLOCK)
     exact, error = _exact(series, case, axes["nbeta"], axes["gamma"], reference)
-    plateaus = [slt.plateau(_llc(found.isel(nbeta=[i]))) for i in range(len(NBETAS))]
+    plateaus = [slt.plateau(slt.from_fields(found.isel(nbeta=[i]))) for i in range(len(NBETAS))]
     member = np.concatenate([plateau.member for plateau in plateaus], axis=1)
     variables: dict[str, Any] = {
         "value": (AXES, found.value.values, {"long_name": "lambda-hat"}),
         "stderr": (AXES, found.stderr.values),
         "findings": (AXES, slt.findings(found), {"long_name": "what verdict says"}),
-        "drift": (AXES, _drift(_llc(found)), {"long_name": "second half of the trace less the first, over its mean"}),
+        "drift": (
+            AXES,
+            _drift(slt.from_fields(found)),
+            {"long_name": "second half of the trace less the first, over its mean"},
+        ),
         "exact": (AXES[1:], exact, {"long_name": "what an exact sampler returns"}),
         "exact_stderr": (AXES[1:], error),
         "gaussian": (AXES[1:], _gaussian(case, axes), {"long_name": "what the Hessian at w* gives"}),
@@ -102,10 +106,6 @@ def _estimator(case: Case, sampler: Any, sampling: slt.Sampling) -> Callable[[di
         return slt.estimate_llc(key, case.loss, case.params, case.data, kernel, **held, **sampling._asdict())
 
     return estimate
-
-
-def _llc(found: xr.Dataset) -> slt.LLC:
-    return slt.LLC._make(found[name].values for name in slt.LLC._fields)
 
 
 def _exact(

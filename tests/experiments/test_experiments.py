@@ -82,7 +82,8 @@ def test_runs_that_go_non_finite_are_named_and_the_report_still_comes(smoke):
         pytest.skip("it has no learning rate to raise")
     with pytest.warns(UserWarning, match=r"non-finite at step \d+ of the sweep point .*seed"):
         results = module.run(**module.PRESETS["smoke"] | {"learning_rate": 1e3})
-    assert np.isnan(results.loss.values[..., -1]).any()
+    loss = results["loss" if "loss" in results else "loss_at_centre"]
+    assert np.isnan(loss.values[..., -1]).any()
     assert checked(module.claims(results))
     assert isinstance(module.plot(results), Figure)
 
