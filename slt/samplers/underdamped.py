@@ -100,7 +100,7 @@ def _begin(
             spread = jax.tree.broadcast(1.0 if metric is None else metric, at.params)
             scale = jax.tree.map(lambda m, w: jnp.full_like(w, 1) / jnp.sqrt(m), spread, at.params)
             h = jnp.sqrt(jnp.asarray(step_size, jnp.float32))
-        return Underdamped(*at, velocity, h, _free(scale, potential))
+        return Underdamped(*at, velocity, h, base.freed(potential.mask, scale))
 
     return init
 
@@ -116,13 +116,13 @@ def tuned(params: Params, potential: Potential, *, rounds: int) -> tuple[Scalar,
     key_passes, key_start, key_velocity = jax.random.split(jax.random.key(0), 3)
     normal = lambda key: optax.tree.random_like(key, params, jax.random.normal)
     at = base.start(key_start, params, potential)
-    ones = _free(optax.tree.ones_like(params), potential)
+    ones = base.freed(potential.mask, optax.tree.ones_like(params))
     state = Underdamped(*at, normal(key_velocity), jnp.zeros(()), ones)
 
     def again(state: Underdamped, keys: Key[Array, " 2"]) -> tuple[Underdamped, tuple[Scalar, Params]]:
         """A pass with the scales of the last one."""
         end, h, rows = _pass(keys[0], state, potential, rounds)
-        scale = _free(jax.tree.map(lambda r: r**-0.25, rows), potential)
+        scale = base.freed(potential.mask, jax.tree.map(lambda r: r**-0.25, rows))
         return end._replace(scale=scale, velocity=normal(keys[1]), h=state.h), (h, state.scale)
 
     _, found = jax.lax.scan(again, state, jax.random.split(key_passes, (2, 2)))
@@ -217,8 +217,3 @@ def _renewed(key: Key[Array, ""], velocity: Params, friction: Number) -> Params:
 
 def _square(velocity: Params) -> Scalar:
     return optax.tree.norm(velocity, squared=True)
-
-
-def _free(tree: Params, potential: Potential) -> Params:
-    """Zero where a coordinate is frozen."""
-    return tree if potential.mask is None else base.select(potential.mask, tree, optax.tree.zeros_like(tree))

@@ -210,7 +210,7 @@ def false_alarms(llcs):
 
 
 def test_a_healthy_estimate_has_findings_no_more_often_than_stated():
-    assert false_alarms(estimates(regular(500, chains=4, draws=400, d=2, phi=0.9))) == {}
+    assert false_alarms(estimates(regular(1000, chains=4, draws=400, d=2, phi=0.9))) == {}
 
 
 @pytest.mark.slow
